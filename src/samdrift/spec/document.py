@@ -1,0 +1,225 @@
+"""The document: what a community is. One frozen value, the only source of truth but for secrets and keys.
+
+Bytes become these values in `spec.parsing`; what types cannot say is said by `spec.checking`. Each setting carries
+its docstring under the field; the reference and the JSON Schema are made from them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from samdrift.spec.units import Count, Duration, Name, Size
+
+
+class Noun(BaseModel):
+    """A part of the document: strict, frozen, and nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True)
+
+
+Priority = Literal["interactive", "standard", "batch"]
+"""How urgent a request is, between requests of the same organisation."""
+
+
+class Community(Noun):
+    """Who shares this installation."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    """The name people see."""
+    region: str = ""
+    """Where it runs; shown to people, changes nothing."""
+    environment: str = "production"
+    """A label for dashboards and logs: `production`, `test`, …"""
+
+
+class Tls(Noun):
+    """Encryption at the entrance: TLS 1.2 and 1.3, with HTTP/2."""
+
+    certificate: str
+    """Path of the certificate chain (PEM), relative to the document."""
+    key: str
+    """Path of the private key (PEM), relative to the document."""
+
+
+class Timeouts(Noun):
+    """How long the gateway bears with silence."""
+
+    headers: Duration = 10.0
+    """A client must send all headers within this time."""
+    body: Duration = 60.0
+    """A client must send the whole body within this time."""
+    idle: Duration = 300.0
+    """A connection without a request, and a stream without a byte, ends after this time."""
+    request: Duration = 900.0
+    """The longest one request may take after its turn came."""
+
+
+class Gateway(Noun):
+    """The entrance."""
+
+    listen: str = "127.0.0.1:8080"
+    """Address and port to listen on. Other than loopback needs `tls`."""
+    tls: Tls | None = None
+    """Encryption; without it the gateway listens on loopback only."""
+    max_body: Size = 20 * 1024 * 1024
+    """The largest body a client may send; beyond it the answer is 413."""
+    max_headers: Size = 32 * 1024
+    """The largest set of headers; beyond it the answer is 431."""
+    max_connections: Count = 10_000
+    """How many client connections may be open; beyond it new ones are closed at once."""
+    max_waiting: Count = 5_000
+    """How many requests may wait their turn in all; beyond it the answer is 429."""
+    timeouts: Timeouts = Timeouts()
+    """How long the gateway bears with silence."""
+
+
+class Share(Noun):
+    """What an organisation or a project is due, relative to its neighbours."""
+
+    weight: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    """Its weight. Default for an organisation: by `inhabitants`, else 1; for a project: 1."""
+
+
+class Project(Noun):
+    """One application of an organisation."""
+
+    name: str = ""
+    """The name people see; default: its identifier."""
+    share: Share = Share()
+    """Its part of the organisation's share."""
+    priority: Priority = "interactive"
+    """The priority of its requests."""
+
+
+class Organisation(Noun):
+    """A member: the unit of fairness and of a statement."""
+
+    name: str = ""
+    """The name people see; default: its identifier."""
+    inhabitants: Annotated[int, Field(gt=0, le=10_000_000_000)] | None = None
+    """Its size, from which its weight follows unless `share.weight` says otherwise."""
+    share: Share = Share()
+    """What it is due."""
+    models: tuple[Name, ...] | None = None
+    """The models it may use; default: all."""
+    projects: dict[Name, Project] = {}
+    """Its applications. A key that names no project belongs to the project `default`, which always exists."""
+
+
+class Device(Noun):
+    """An accelerator, or a part of a machine's processor."""
+
+    kind: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    """What it is: `cpu`, `nvidia-b200`, …"""
+    memory: Size | None = None
+    """How much memory it has for models."""
+    cores: Count | None = None
+    """For `cpu`: how many processor cores engines may use together; default: all."""
+    count: Count = 1
+    """How many of them."""
+
+
+class Pool(Noun):
+    """Devices that models share."""
+
+    devices: Annotated[tuple[Device, ...], Field(min_length=1)]
+    """The devices of this pool."""
+
+
+class Model(Noun):
+    """A thing members use, by this name."""
+
+    weights: str
+    """Where the weights are: `package:NAME/PATH` (in an installed Python package) or `file:PATH`."""
+    engine: Literal["llamacpp"] = "llamacpp"
+    """The program that serves it."""
+    pool: Name
+    """The pool it runs in."""
+    task: Literal["generate", "embed"] = "generate"
+    """`generate` answers chats and completions, `embed` answers embeddings."""
+    seats: Annotated[int, Field(gt=0, le=1024)] = 4
+    """How many requests one replica works on at once."""
+    context: Annotated[int, Field(ge=16, le=10_000_000)] = 2048
+    """How many tokens one seat holds, prompt and answer together."""
+    replicas: Annotated[int, Field(gt=0, le=64)] = 1
+    """How many engines serve it."""
+    threads: Count | None = None
+    """Processor threads of one replica; default: the pool's cores divided by its replicas."""
+
+
+class Cost(Noun):
+    """What a token costs against the share. Only the proportions matter."""
+
+    input: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """A token of the prompt."""
+    cached: Annotated[float, Field(ge=0, le=1000)] = 0.1
+    """A token of the prompt that the engine still knew."""
+    output: Annotated[float, Field(ge=0, le=1000)] = 2.0
+    """A token of the answer."""
+
+
+class Wait(Noun):
+    """How long a request may wait its turn, by priority, before it is refused with 429."""
+
+    interactive: Duration = 20.0
+    """Somebody is watching."""
+    standard: Duration = 60.0
+    """An application is waiting."""
+    batch: Duration = 900.0
+    """Nobody is waiting."""
+
+
+class Fairness(Noun):
+    """How turns are taken."""
+
+    cost: Cost = Cost()
+    """What tokens cost against the share."""
+    wait: Wait = Wait()
+    """How long requests may wait."""
+    max_queue: Count = 1_000
+    """How many requests of one organisation may wait for one model; beyond it the answer is 429."""
+    lease: Duration = 900.0
+    """How long after admission a receipt is expected; then the seat is free again."""
+
+
+class LedgerSettings(Noun):
+    """Where usage and keys are kept."""
+
+    url: str = ""
+    """A SQLAlchemy URL, usually a reference such as `${env:SAMDRIFT_LEDGER}`; default: SQLite in the data folder."""
+
+
+class Observe(Noun):
+    """Metrics and traces."""
+
+    listen: str = "127.0.0.1:9464"
+    """Address of Prometheus metrics, readiness and liveness. Loopback only: it has no key."""
+    traces: str = ""
+    """OTLP/HTTP endpoint for traces (`http://127.0.0.1:4318`); default: no traces."""
+    trace_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Which part of requests is traced."""
+
+
+class Spec(Noun):
+    """The whole document."""
+
+    samdrift: Literal[1]
+    """The format of the document: 1."""
+    community: Community
+    """Who shares this installation."""
+    gateway: Gateway = Gateway()
+    """The entrance."""
+    organisations: Annotated[dict[Name, Organisation], Field(min_length=1)]
+    """The members, by identifier."""
+    pools: Annotated[dict[Name, Pool], Field(min_length=1)]
+    """The devices, by pool."""
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    """What members can ask for, by name."""
+    fairness: Fairness = Fairness()
+    """How turns are taken."""
+    ledger: LedgerSettings = LedgerSettings()
+    """Where usage and keys are kept."""
+    observe: Observe = Observe()
+    """Metrics and traces."""

@@ -1,0 +1,47 @@
+"""The fleet: which replicas of which model are up, where, with how many seats.
+
+The one value that `engines` makes and `gateway` reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ReplicaState(StrEnum):
+    """Where a replica is in its life. Only `UP` takes new requests; `DRAINING` finishes what it has."""
+
+    STARTING = "starting"
+    UP = "up"
+    DRAINING = "draining"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One running engine of a model.
+
+    `name` is unique and stable over restarts (`chat-small-0`); it is also Envoy's cluster name. `address` is a
+    path of a Unix socket (begins with `/`) or `host:port` on loopback. `seats` is how many sequences it runs at once;
+    `context` is the number of tokens that one seat holds. `fields` is JSON text without braces that is put
+    in front of a body for this engine, by kind of request: `plain` or `stream`. `generation` counts restarts: a new
+    process is a new generation of the same replica, and what was in flight on the old one is lost.
+    """
+
+    name: str
+    model: str
+    address: str
+    seats: int
+    context: int
+    state: ReplicaState = ReplicaState.UP
+    generation: int = 0
+    fields_plain: str = ""
+    fields_stream: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All replicas, in order of their names."""
+
+    replicas: tuple[Replica, ...] = ()

@@ -1,0 +1,142 @@
+"""The one table of problems: what a caller is told when the answer is no.
+
+Every reason has its HTTP status, the `type` and `code` that OpenAI's client libraries know, a sentence for
+people and an anchor in `docs/reference/problems.md`. The reason itself is the metric label. Gateway, API,
+ledger and docs all read this table, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a request was refused. The value is stable: it is a metric label, a code and a docs anchor."""
+
+    MISSING_KEY = "missing_key"
+    INVALID_KEY = "invalid_key"
+    REVOKED_KEY = "revoked_key"
+    EXPIRED_KEY = "expired_key"
+    UNKNOWN_MODEL = "unknown_model"
+    FORBIDDEN_MODEL = "forbidden_model"
+    WRONG_ENDPOINT = "wrong_endpoint"
+    UNKNOWN_ROUTE = "unknown_route"
+    WRONG_METHOD = "wrong_method"
+    INVALID_BODY = "invalid_body"
+    DUPLICATE_FIELD = "duplicate_field"
+    ESCAPED_FIELD = "escaped_field"
+    TOO_DEEP = "too_deep"
+    MISSING_MODEL = "missing_model"
+    INVALID_FIELD = "invalid_field"
+    RESERVED_FIELD = "reserved_field"
+    UNSUPPORTED_MEDIA = "unsupported_media"
+    BODY_TOO_LARGE = "body_too_large"
+    CONTEXT_EXCEEDED = "context_exceeded"
+    QUEUE_FULL = "queue_full"
+    WAITED_TOO_LONG = "waited_too_long"
+    NO_REPLICA = "no_replica"
+    SHUTTING_DOWN = "shutting_down"
+    CONTROL_UNAVAILABLE = "control_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One row of the table. `sentence` may hold `{named}` places that `render_problem` fills."""
+
+    reason: Reason
+    status: int
+    type: str
+    code: str | None
+    sentence: str
+    remedy: str
+    param: str | None = None
+
+    @property
+    def anchor(self) -> str:
+        """Where the documentation explains it."""
+        return f"docs/reference/problems.md#{self.reason.value}"
+
+
+_INVALID = "invalid_request_error"
+_LIMIT = "rate_limit_error"
+_DOWN = "service_unavailable_error"
+
+PROBLEMS: dict[Reason, Problem] = {
+    p.reason: p
+    for p in (
+        Problem(Reason.MISSING_KEY, 401, _INVALID, "missing_api_key",
+            "No API key was given.", "Send it in the header `Authorization: Bearer sd-…`."),
+        Problem(Reason.INVALID_KEY, 401, _INVALID, "invalid_api_key",
+            "This API key is not known here.", "Check that it was copied whole, or ask your organisation for a new one."),
+        Problem(Reason.REVOKED_KEY, 401, _INVALID, "invalid_api_key",
+            "This API key has been revoked.", "Ask your organisation for a new one."),
+        Problem(Reason.EXPIRED_KEY, 401, _INVALID, "invalid_api_key",
+            "This API key has expired.", "Ask your organisation for a new one."),
+        Problem(Reason.UNKNOWN_MODEL, 404, _INVALID, "model_not_found",
+            "The model {model} does not exist here.", "`GET /v1/models` lists what this key may use.", "model"),
+        Problem(Reason.FORBIDDEN_MODEL, 403, _INVALID, "model_forbidden",
+            "Your organisation may not use the model {model}.",
+            "`GET /v1/models` lists what this key may use.", "model"),
+        Problem(Reason.WRONG_ENDPOINT, 400, _INVALID, "endpoint_not_supported",
+            "The model {model} does not answer at {path}.",
+            "`GET /v1/models` says which endpoints each model has.", "model"),
+        Problem(Reason.UNKNOWN_ROUTE, 404, _INVALID, "unknown_url",
+            "There is nothing at {path}.", "The API lives under /v1; see the documentation for its endpoints."),
+        Problem(Reason.WRONG_METHOD, 405, _INVALID, "method_not_allowed",
+            "{path} does not take this HTTP method.", "Use POST for completions and embeddings, GET for models."),
+        Problem(Reason.INVALID_BODY, 400, _INVALID, "invalid_json",
+            "The body is not a JSON object.", "Send one JSON object, in UTF-8, with content-type application/json."),
+        Problem(Reason.DUPLICATE_FIELD, 400, _INVALID, "duplicate_field",
+            "The body names one field twice.", "Send each field once: two readers might pick different ones.", ),
+        Problem(Reason.ESCAPED_FIELD, 400, _INVALID, "escaped_field",
+            "A field name in the body is written with escapes.", "Write the names of fields in plain letters."),
+        Problem(Reason.TOO_DEEP, 400, _INVALID, "too_deep",
+            "The body is nested too deep.", "Send JSON with at most {limit} levels."),
+        Problem(Reason.MISSING_MODEL, 400, _INVALID, "missing_model",
+            "The body names no model.", "Add the field `model`; `GET /v1/models` lists what this key may use.", "model"),
+        Problem(Reason.INVALID_FIELD, 400, _INVALID, "invalid_field",
+            "A field of the body has a value that cannot be used: {field}.",
+            "See the API reference for the types and ranges of fields."),
+        Problem(Reason.RESERVED_FIELD, 400, _INVALID, "reserved_field",
+            "The field {field} is set by the platform, not by clients.", "Leave it out of the body."),
+        Problem(Reason.UNSUPPORTED_MEDIA, 415, _INVALID, "unsupported_media_type",
+            "The body is not declared as JSON.", "Send the header `Content-Type: application/json`."),
+        Problem(Reason.BODY_TOO_LARGE, 413, _INVALID, "body_too_large",
+            "The body is larger than this gateway takes.", "Send at most {limit}."),
+        Problem(Reason.CONTEXT_EXCEEDED, 400, _INVALID, "context_length_exceeded",
+            "The request needs more tokens than a seat of {model} holds ({limit}).",
+            "Shorten the prompt or lower max_tokens.", "messages"),
+        Problem(Reason.QUEUE_FULL, 429, _LIMIT, "queue_full",
+            "Your organisation has as many requests waiting as it may have.",
+            "Wait as long as Retry-After says, then try again."),
+        Problem(Reason.WAITED_TOO_LONG, 429, _LIMIT, "waited_too_long",
+            "Your organisation's share was in use and no seat came free in {waited}.",
+            "Wait as long as Retry-After says, then try again."),
+        Problem(Reason.NO_REPLICA, 503, _DOWN, "no_replica",
+            "No engine that serves {model} is up at the moment.", "Wait as long as Retry-After says, then try again."),
+        Problem(Reason.SHUTTING_DOWN, 503, _DOWN, "shutting_down",
+            "The service is shutting down.", "Try again in a moment."),
+        Problem(Reason.CONTROL_UNAVAILABLE, 503, _DOWN, "control_unavailable",
+            "The service cannot decide on requests right now.", "Wait as long as Retry-After says, then try again."),
+    )
+}
+
+
+def render_problem(reason: Reason, **named: str) -> tuple[int, bytes]:
+    """The HTTP status and the JSON body, in OpenAI's error form, that answer a refusal.
+
+    `named` fills the places of the sentence and the remedy; a place without a value reads "?". Values that
+    come from a client (a model's name, a path) are shown at most 80 characters long.
+    """
+    problem = PROBLEMS[reason]
+    shown = _Shown({k: v if len(v) <= 80 else v[:79] + "…" for k, v in named.items()})
+    message = f"{problem.sentence.format_map(shown)} {problem.remedy.format_map(shown)}"
+    error = {"message": message, "type": problem.type, "param": problem.param, "code": problem.code}
+    return problem.status, json.dumps({"error": error}, ensure_ascii=False).encode()
+
+
+class _Shown(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return "?"
