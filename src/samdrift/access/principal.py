@@ -18,8 +18,8 @@ class Principal:
 class KeyRecord:
     """An API key as it is stored: its secret only as a hash.
 
-    `key_id` is public and stable, part of the secret's text. `digest` is SHA-256 of the whole secret text, which
-    holds 256 random bits, so that no slow hash is needed. Times are Unix seconds.
+    `key_id` is public and stable, part of the secret's text. `digest` is SHA-256 of the whole secret
+    text, which holds 256 random bits, so that no slow hash is needed. Times are Unix seconds.
     """
 
     key_id: str

@@ -1,0 +1,118 @@
+"""The databases of the ledger's tests: SQLite in a file, and a private PostgreSQL on a Unix socket."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from samdrift.ledger.ledger import Ledger
+from samdrift.spec.usage import Outcome, Usage
+
+OpenLedger = Callable[..., Ledger]
+
+
+class Cluster:
+    """A PostgreSQL of our own in a temporary folder. It listens on a Unix socket there and nowhere else."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self._names = itertools.count()
+
+    def _run(self, *command: str) -> None:
+        """PostgreSQL refuses to run as root, so that root runs it as the user its package made."""
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        done = subprocess.run(
+            [str(self._binaries / command[0]), *command[1:]],
+            cwd=self._folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=60, check=False, **user,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command[0]} failed: {done.stdout}"
+
+    def start(self) -> None:
+        data, log = str(self._folder / "data"), str(self._folder / "log")
+        self._run("initdb", "-D", data, "-U", "samdrift", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        options = f"-k {self._folder} -c listen_addresses='' -c fsync=off -c max_connections=50"
+        self._run("pg_ctl", "start", "-w", "-D", data, "-l", log, "-o", options)
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._folder / "data"))
+
+    def make_database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"ledger{next(self._names)}"
+        with psycopg.connect(
+            host=str(self._folder), user="samdrift", dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return f"postgresql://samdrift@/{name}?host={self._folder}"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: float(p.parts[4]))
+    if not found:
+        pytest.skip("PostgreSQL is not installed: run tests/install-postgres as root")
+    folder = Path(tempfile.mkdtemp(prefix="samdrift-pg-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+    made = Cluster(found[-1].parent, folder)
+    try:
+        made.start()
+        yield made
+        made.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new, empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.sqlite"
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return cluster.make_database()
+
+
+@pytest.fixture
+def open_ledger(url: str) -> Iterator[OpenLedger]:
+    """Opens the test's database, as often as asked; all are closed at the end."""
+    opened: list[Ledger] = []
+
+    def open_it(**options: float) -> Ledger:
+        opened.append(Ledger.open(url, **options))
+        return opened[-1]
+
+    yield open_it
+    for ledger in opened:
+        ledger.close()
+
+
+@pytest.fixture
+def ledger(open_ledger: OpenLedger) -> Ledger:
+    return open_ledger()
+
+
+@pytest.fixture
+def used() -> Callable[..., Usage]:
+    """Makes a usage row; what matters to a test is named there."""
+    return make_usage
+
+
+def make_usage(ticket: str, **changes: object) -> Usage:
+    usual: dict[str, object] = {
+        "organisation": "aarhus", "project": "default", "key": "k1a2b3c4", "model": "chat-small",
+        "replica": "chat-small-0", "endpoint": "/v1/chat/completions", "priority": "interactive",
+        "outcome": Outcome.COMPLETED, "status": 200, "input_tokens": 100, "cached_tokens": 10,
+        "output_tokens": 50, "estimated": False, "at": 1_000.0, "waited": 0.25, "first_byte": 0.4,
+        "duration": 2.0,
+    }  # fmt: skip
+    return Usage(ticket=ticket, **{**usual, **changes})
