@@ -1,23 +1,38 @@
 """The document: what a community is. One frozen value, the only source of truth but for secrets and keys.
 
-Bytes become these values in `spec.parsing`; what types cannot say is said by `spec.checking`. Each setting carries
-its docstring under the field; the reference and the JSON Schema are made from them.
+Bytes become these values in `spec.parsing`; what types cannot say is said by `spec.checking`. Each setting
+carries its docstring under the field; the reference and the JSON Schema are made from them.
+
+Strictness stands with each type (`Whole`, `Number`, `Size`, …) and not with the whole, because a strict model
+would refuse YAML's lists where a tuple is meant.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from samdrift.spec.units import Count, Duration, Name, Size
+from samdrift.spec.units import Count, Duration, Name, Number, Size, Whole
 
 
 class Noun(BaseModel):
-    """A part of the document: strict, frozen, and nothing unknown in it."""
+    """A part of the document: frozen, and nothing unknown in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+
+@dataclass(frozen=True, slots=True)
+class SecretMark:
+    """Stands in the metadata of a field whose text may hold references (`${env:NAME}`, `${file:PATH}`)."""
+
+
+Secret = Annotated[str, SecretMark()]
+"""Text that may hold references to secrets.
+
+The value keeps the references; `spec.secret_references` resolves them where used.
+"""
 
 Priority = Literal["interactive", "standard", "batch"]
 """How urgent a request is, between requests of the same organisation."""
@@ -54,6 +69,9 @@ class Timeouts(Noun):
     """A connection without a request, and a stream without a byte, ends after this time."""
     request: Duration = 900.0
     """The longest one request may take after its turn came."""
+    drain: Duration = 2.0
+    """How long running answers may take to finish when the service stops. Raise it where restarts are
+    planned."""
 
 
 class Gateway(Noun):
@@ -78,7 +96,7 @@ class Gateway(Noun):
 class Share(Noun):
     """What an organisation or a project is due, relative to its neighbours."""
 
-    weight: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    weight: Annotated[Number, Field(gt=0, le=1_000_000)] | None = None
     """Its weight. Default for an organisation: by `inhabitants`, else 1; for a project: 1."""
 
 
@@ -98,7 +116,7 @@ class Organisation(Noun):
 
     name: str = ""
     """The name people see; default: its identifier."""
-    inhabitants: Annotated[int, Field(gt=0, le=10_000_000_000)] | None = None
+    inhabitants: Annotated[Whole, Field(gt=0, le=10_000_000_000)] | None = None
     """Its size, from which its weight follows unless `share.weight` says otherwise."""
     share: Share = Share()
     """What it is due."""
@@ -139,11 +157,11 @@ class Model(Noun):
     """The pool it runs in."""
     task: Literal["generate", "embed"] = "generate"
     """`generate` answers chats and completions, `embed` answers embeddings."""
-    seats: Annotated[int, Field(gt=0, le=1024)] = 4
+    seats: Annotated[Whole, Field(gt=0, le=1024)] = 4
     """How many requests one replica works on at once."""
-    context: Annotated[int, Field(ge=16, le=10_000_000)] = 2048
+    context: Annotated[Whole, Field(ge=16, le=10_000_000)] = 2048
     """How many tokens one seat holds, prompt and answer together."""
-    replicas: Annotated[int, Field(gt=0, le=64)] = 1
+    replicas: Annotated[Whole, Field(gt=0, le=64)] = 1
     """How many engines serve it."""
     threads: Count | None = None
     """Processor threads of one replica; default: the pool's cores divided by its replicas."""
@@ -152,11 +170,11 @@ class Model(Noun):
 class Cost(Noun):
     """What a token costs against the share. Only the proportions matter."""
 
-    input: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    input: Annotated[Number, Field(ge=0, le=1000)] = 1.0
     """A token of the prompt."""
-    cached: Annotated[float, Field(ge=0, le=1000)] = 0.1
+    cached: Annotated[Number, Field(ge=0, le=1000)] = 0.1
     """A token of the prompt that the engine still knew."""
-    output: Annotated[float, Field(ge=0, le=1000)] = 2.0
+    output: Annotated[Number, Field(ge=0, le=1000)] = 2.0
     """A token of the answer."""
 
 
@@ -187,8 +205,9 @@ class Fairness(Noun):
 class LedgerSettings(Noun):
     """Where usage and keys are kept."""
 
-    url: str = ""
-    """A SQLAlchemy URL, usually a reference such as `${env:SAMDRIFT_LEDGER}`; default: SQLite in the data folder."""
+    url: Secret = ""
+    """A SQLAlchemy URL, usually a reference such as `${env:SAMDRIFT_LEDGER}`; default: SQLite in the data
+    folder."""
 
 
 class Observe(Noun):
@@ -198,14 +217,20 @@ class Observe(Noun):
     """Address of Prometheus metrics, readiness and liveness. Loopback only: it has no key."""
     traces: str = ""
     """OTLP/HTTP endpoint for traces (`http://127.0.0.1:4318`); default: no traces."""
-    trace_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
+    trace_fraction: Annotated[Number, Field(ge=0, le=1)] = 0.05
     """Which part of requests is traced."""
+
+
+def _number_itself(value: object) -> object:
+    if isinstance(value, bool):  # to Python, and so to Literal, true is 1
+        raise ValueError("true is no format")  # noqa: TRY004 - pydantic wants ValueError
+    return value
 
 
 class Spec(Noun):
     """The whole document."""
 
-    samdrift: Literal[1]
+    samdrift: Annotated[Literal[1], BeforeValidator(_number_itself)]
     """The format of the document: 1."""
     community: Community
     """Who shares this installation."""

@@ -39,6 +39,13 @@ class Reason(StrEnum):
     NO_REPLICA = "no_replica"
     SHUTTING_DOWN = "shutting_down"
     CONTROL_UNAVAILABLE = "control_unavailable"
+    TOO_COMPLEX = "too_complex"
+    BAD_PROTOCOL = "bad_protocol"
+    REQUEST_TIMEOUT = "request_timeout"
+    HEADERS_TOO_LARGE = "headers_too_large"
+    ENGINE_FAILED = "engine_failed"
+    ENGINE_TIMEOUT = "engine_timeout"
+    OVERLOADED = "overloaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,20 @@ PROBLEMS: dict[Reason, Problem] = {
             "The service is shutting down.", "Try again in a moment."),
         Problem(Reason.CONTROL_UNAVAILABLE, 503, _DOWN, "control_unavailable",
             "The service cannot decide on requests right now.", "Wait as long as Retry-After says, then try again."),
+        Problem(Reason.TOO_COMPLEX, 400, _INVALID, "too_complex",
+            "The body has more parts than this gateway reads.", "Send fewer messages, inputs or fields at once."),
+        Problem(Reason.BAD_PROTOCOL, 400, _INVALID, "bad_protocol",
+            "The request is not valid HTTP.", "Check the client, and any proxy between it and this gateway."),
+        Problem(Reason.REQUEST_TIMEOUT, 408, _INVALID, "request_timeout",
+            "The request did not arrive whole in time.", "Send headers and body without long pauses."),
+        Problem(Reason.HEADERS_TOO_LARGE, 431, _INVALID, "headers_too_large",
+            "The headers are larger or more than this gateway takes.", "Send fewer or shorter headers."),
+        Problem(Reason.ENGINE_FAILED, 503, _DOWN, "engine_failed",
+            "The engine broke before it answered.", "Try again; the engine is restarted by itself."),
+        Problem(Reason.ENGINE_TIMEOUT, 504, _DOWN, "engine_timeout",
+            "The engine did not finish in time.", "Ask for fewer tokens (max_tokens), or stream the answer."),
+        Problem(Reason.OVERLOADED, 503, _DOWN, "overloaded",
+            "The gateway is out of memory for more requests.", "Wait as long as Retry-After says, then try again."),
     )
 }
 

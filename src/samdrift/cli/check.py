@@ -1,0 +1,130 @@
+"""`samdrift check` and `samdrift schema`: is this document right, and what may stand in one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from samdrift.reading import DocumentRejected, DocumentUnreadable, read_document
+from samdrift.spec.document import Device, Spec
+from samdrift.spec.findings import Finding
+from samdrift.spec.schema import document_schema
+from samdrift.spec.size import shares_of, weight_of
+from samdrift.spec.units import spell_count, spell_size
+
+
+@click.command("check")
+@click.argument("document", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the findings, or the summary, as JSON.")
+def check_command(document: Path, as_json: bool) -> None:
+    """Say everything that is wrong with DOCUMENT, a file or a folder of *.yaml files.
+
+    Exit code 0 if it can be used, 1 if something was found, 2 if it cannot be read.
+
+    \b
+    Examples:
+      samdrift check community.yaml
+      samdrift check community/            # a folder is one document
+      samdrift check community.yaml --json | jq -r '.findings[].path'
+    """
+    try:
+        spec = read_document(document)
+    except DocumentUnreadable as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    except DocumentRejected as rejected:
+        if as_json:
+            _echo_json({"usable": False, "findings": [_row(f) for f in rejected.findings]})
+        elif sys.stdout.isatty():
+            _show_findings(rejected.findings)
+        else:
+            click.echo("".join(f"{finding}\n" for finding in rejected.findings), nl=False)
+        sys.exit(1)
+    if as_json:
+        _echo_json({"usable": True, "findings": [], **summary_of(spec)})
+    else:
+        click.echo("\n".join(_summary_lines(spec)))
+
+
+@click.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of the document (draft 2020-12), for editors that check while one types.
+
+    \b
+    Examples:
+      samdrift schema > samdrift.schema.json
+      # then, as the first line of a document:
+      # yaml-language-server: $schema=samdrift.schema.json
+    """
+    _echo_json(document_schema())
+
+
+def summary_of(spec: Spec) -> dict[str, Any]:
+    """What a document says, in short, as plain values: who is due what, what runs where."""
+    shares = shares_of(spec)
+    return {
+        "community": spec.community.name,
+        "organisations": {
+            name: {"name": o.name or name, "weight": weight_of(o), "share": round(shares[name], 6)}
+            | {"projects": list(o.projects)}
+            for name, o in spec.organisations.items()
+        },
+        "models": {
+            name: {"task": m.task, "pool": m.pool, "replicas": m.replicas, "context": m.context}
+            | {"seats": m.seats * m.replicas}
+            for name, m in spec.models.items()
+        },
+        "pools": {name: [d.model_dump(exclude_none=True) for d in pool.devices] for name, pool in spec.pools.items()},
+    }
+
+
+def _echo_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _row(finding: Finding) -> dict[str, str]:
+    return {
+        "path": finding.place,
+        "where": finding.where,
+        "sentence": finding.sentence,
+        "remedy": finding.remedy,
+    }
+
+
+def _show_findings(findings: Sequence[Finding]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in findings:
+        console.print(f"[bold]{escape(finding.place)}[/]  [dim]{escape(finding.where)}[/]")
+        console.print(f"  [red]{escape(finding.sentence)}[/]")
+        console.print(f"  {escape(finding.remedy)}\n")
+    found = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+    console.print(f"[bold]{found}.[/] The document cannot be used yet.")
+
+
+def _summary_lines(spec: Spec) -> Iterable[str]:
+    shares = shares_of(spec)
+    yield f"{spec.community.name}: the document is in order."
+    yield "\nOrganisations, and what each is due when all want it at once"
+    for name, organisation in spec.organisations.items():
+        weight = f"{weight_of(organisation):g}"
+        yield f"  {name:<24} weight {weight:>8}  {shares[name]:>6.1%}  {organisation.name}".rstrip()
+    yield "\nModels"
+    for name, model in spec.models.items():
+        replicas = f"{model.replicas} replica" + ("s" if model.replicas > 1 else "")
+        seats = f"{model.seats * model.replicas} seats ({replicas}), {model.context} tokens each"
+        yield f"  {name:<24} {model.task:<8}  {seats}, pool {model.pool}"
+    yield "\nPools"
+    for name, pool in spec.pools.items():
+        yield f"  {name:<24} " + ", ".join(map(_device, pool.devices))
+
+
+def _device(device: Device) -> str:
+    memory = f" with {spell_size(device.memory)}" if device.memory else ""
+    return f"{spell_count(device.count)} × {device.kind}{memory}"

@@ -1,0 +1,139 @@
+"""The door to the files of the document: a path on this machine becomes a `Spec`.
+
+Outside the floors of the house: the command line and the runtime both come in here. It reads files and the
+environment, and knows `spec` only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from samdrift.spec.document import Spec
+from samdrift.spec.findings import Finding, Rejected
+from samdrift.spec.parsing import parse_document
+from samdrift.spec.secret_references import resolve, with_files_at
+from samdrift.spec.strict_yaml import MAX_BYTES
+
+MAX_FILES = 2_000
+"""Files of one folder."""
+_MAX_SECRET = 64 * 1024
+
+
+class DocumentUnreadable(Exception):  # noqa: N818 - the name says what happened
+    """There is no document at this path, or it cannot be read. Its text is a sentence for people."""
+
+
+class DocumentRejected(Exception):  # noqa: N818 - the name says what happened
+    """The document was read and cannot be used. `findings` says everything that is wrong with it."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__("\n".join(map(str, findings)))
+        self.findings = findings
+
+
+def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Spec:
+    """The document at `path`, a file or a folder, with the paths in it made absolute.
+
+    `environment` is where `${env:…}` is looked up; by default the process's own. References stay in the
+    `Spec`: see `ledger_url`. Raises DocumentUnreadable or DocumentRejected.
+    """
+    folder = folder_of(path)
+    files: dict[str, str] = {}
+    not_text: list[Finding] = []
+    left = MAX_BYTES
+    for file in _files(path):
+        name = str(file.relative_to(path)) if path.is_dir() else file.name
+        content = _content(file, left)
+        left -= len(content)
+        try:
+            files[name] = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            not_text.append(Finding((), "The file is not UTF-8 text.", "Save it as UTF-8.", f"{name}:{line}"))
+    if not_text:
+        raise DocumentRejected(tuple(not_text))
+    known = os.environ if environment is None else environment
+    answer = parse_document(files, environment=known, read_secret=lambda name: _secret(folder, name))
+    if isinstance(answer, Rejected):
+        raise DocumentRejected(answer.findings)
+    return _located(answer, folder)
+
+
+def ledger_url(spec: Spec, document: Path, environment: Mapping[str, str] | None = None) -> str:
+    """`ledger.url` with its secrets in place:
+
+    hand it to the ledger and keep it nowhere. Raises MissingReference.
+    """
+    folder = folder_of(document)
+    known = os.environ if environment is None else environment
+    return resolve(spec.ledger.url, known, lambda name: _secret(folder, name))
+
+
+def folder_of(document: Path) -> Path:
+    """The folder that relative paths in a document start from."""
+    return (document if document.is_dir() else document.parent).absolute()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    if not path.is_dir():
+        raise DocumentUnreadable(f"There is no document at {path}.")
+    found = 0
+    for folder, inner, names in os.walk(path, onerror=_raise):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(folder, name)
+            if name.endswith((".yaml", ".yml")) and not name.startswith(".") and file.is_file():
+                found += 1
+                if found > MAX_FILES:
+                    raise DocumentUnreadable(f"There are more than {MAX_FILES} files in {path}. Is it the right folder?")
+                yield file
+    if not found:
+        raise DocumentUnreadable(f"There is no *.yaml file in {path}.")
+
+
+def _raise(error: OSError) -> None:
+    raise DocumentUnreadable(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+
+def _content(file: Path, left: int) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(left + 1)
+    except OSError as error:
+        raise DocumentUnreadable(f"{file} cannot be read: {error.strerror}.") from error
+    if len(content) > left:
+        sentence = f"The document is larger than {MAX_BYTES // 2**20} MiB in all."
+        raise DocumentRejected((Finding((), sentence, "Check that no other file is among them.", file.name),))
+    return content
+
+
+def _secret(folder: Path, name: str) -> str | None:
+    file = folder / name
+    try:
+        if not file.is_file():  # opening a pipe would wait for somebody to write
+            return None
+        with file.open("rb") as stream:
+            return stream.read(_MAX_SECRET).decode()
+    except (OSError, ValueError):
+        return None
+
+
+def _located(spec: Spec, folder: Path) -> Spec:
+    """The same document with absolute paths: TLS files, weights in files, secrets in files."""
+    models = {}
+    for name, model in spec.models.items():
+        kind, _, path = model.weights.partition(":")
+        models[name] = model.model_copy(update={"weights": f"file:{folder / path}"}) if kind == "file" else model
+    gateway = spec.gateway
+    if gateway.tls is not None:
+        certificate, key = folder / gateway.tls.certificate, folder / gateway.tls.key
+        tls = gateway.tls.model_copy(update={"certificate": str(certificate), "key": str(key)})
+        gateway = gateway.model_copy(update={"tls": tls})
+    url = with_files_at(spec.ledger.url, lambda name: str(folder / name))
+    ledger = spec.ledger.model_copy(update={"url": url})
+    return spec.model_copy(update={"gateway": gateway, "models": models, "ledger": ledger})

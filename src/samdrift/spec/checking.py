@@ -1,0 +1,266 @@
+"""What types cannot say: whether the parts of a document fit together.
+
+A list of small pure functions, each giving what it finds. None of them looks at the machine: whether a file
+is there or a port free is asked by who opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from urllib.parse import urlsplit
+
+from samdrift.spec.addresses import Address, parse_address
+from samdrift.spec.document import Spec
+from samdrift.spec.findings import MAX_FINDINGS, Finding, Path, clip, did_you_mean, listed
+from samdrift.spec.secret_references import has_reference
+from samdrift.spec.shape import Kind, leaves
+from samdrift.spec.units import spell_duration, spell_size
+
+Check = Callable[[Spec], Iterator[Finding]]
+
+_BODY = (1024, 2**30)
+_HEADERS = (1024, 8 * 2**20)
+_LATER = ("hf", "s3", "oci")
+
+
+def check(spec: Spec) -> tuple[Finding, ...]:
+    """What does not fit, in the order of `CHECKS`: all of it, or the first 201 findings where there are more.
+
+    Findings have no place in a file, which a `Spec` does not know.
+    """
+    return tuple(islice((finding for one in CHECKS for finding in one(spec)), MAX_FINDINGS + 1))
+
+
+def models_run_in_pools_that_exist(spec: Spec) -> Iterator[Finding]:
+    for name, model in spec.models.items():
+        if model.pool not in spec.pools:
+            remedy = did_you_mean(model.pool, spec.pools, f"The pools are {listed(spec.pools)}.")
+            yield Finding(("models", name, "pool"), f"There is no pool `{model.pool}`.", remedy)
+
+
+def organisations_name_models_that_exist(spec: Spec) -> Iterator[Finding]:
+    for name, organisation in spec.organisations.items():
+        seen: set[str] = set()
+        for position, model in enumerate(organisation.models or ()):
+            path: Path = ("organisations", name, "models", position)
+            if model not in spec.models:
+                remedy = did_you_mean(model, spec.models, f"The models are {listed(spec.models)}.")
+                yield Finding(path, f"There is no model `{model}`.", remedy)
+            elif model in seen:
+                yield Finding(path, f"The model `{model}` is named twice.", "Name it once.")
+            seen.add(model)
+
+
+def the_gateway_listens_safely(spec: Spec) -> Iterator[Finding]:
+    path: Path = ("gateway", "listen")
+    address = _address(spec.gateway.listen)
+    if isinstance(address, str):
+        yield Finding(path, address, "Write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080.")
+    elif not address.is_loopback and spec.gateway.tls is None:
+        yield Finding(
+            path,
+            "Keys and prompts would cross the network in the clear.",
+            "Add `gateway.tls`, or listen on 127.0.0.1 behind something that ends TLS on this machine.",
+        )
+
+
+def metrics_stay_on_this_machine(spec: Spec) -> Iterator[Finding]:
+    path: Path = ("observe", "listen")
+    address = _address(spec.observe.listen)
+    if isinstance(address, str):
+        yield Finding(path, address, "Write a loopback address and a port, such as 127.0.0.1:9464.")
+    elif not address.is_loopback:
+        yield Finding(path, "Metrics have no key and would be readable from outside.", "Listen on 127.0.0.1 or [::1].")
+
+
+def each_port_is_used_once(spec: Spec) -> Iterator[Finding]:
+    gateway, observe = _address(spec.gateway.listen), _address(spec.observe.listen)
+    if isinstance(gateway, Address) and isinstance(observe, Address) and gateway.overlaps(observe):
+        yield Finding(("observe", "listen"), f"The gateway listens on port {gateway.port} too.", "Choose another port.")
+
+
+def tls_names_its_files(spec: Spec) -> Iterator[Finding]:
+    if spec.gateway.tls is not None:
+        for name in ("certificate", "key"):
+            if not getattr(spec.gateway.tls, name).strip():
+                yield Finding(("gateway", "tls", name), "This is empty.", "Write the path of a PEM file.")
+
+
+def limits_of_the_gateway_are_bearable(spec: Spec) -> Iterator[Finding]:
+    for name, (least, most) in (("max_body", _BODY), ("max_headers", _HEADERS)):
+        size: int = getattr(spec.gateway, name)
+        if not least <= size <= most:
+            yield Finding(
+                ("gateway", name),
+                f"{spell_size(size)} is not a size that the gateway can bear.",
+                f"Write a size from {spell_size(least)} to {spell_size(most)}.",
+            )
+
+
+def timeouts_follow_each_other(spec: Spec) -> Iterator[Finding]:
+    timeouts = spec.gateway.timeouts
+    if timeouts.headers > timeouts.body:
+        yield Finding(
+            ("gateway", "timeouts", "headers"),
+            f"Headers may take {spell_duration(timeouts.headers)}, but headers and body together "
+            f"only {spell_duration(timeouts.body)}.",
+            "Make `headers` at most as long as `body`.",
+        )
+    if spec.fairness.lease < timeouts.request:
+        yield Finding(
+            ("fairness", "lease"),
+            f"A seat would be given away after {spell_duration(spec.fairness.lease)}, while its request may "
+            f"run for {spell_duration(timeouts.request)}.",
+            "Make `lease` at least as long as `gateway.timeouts.request`.",
+        )
+
+
+def devices_are_described_rightly(spec: Spec) -> Iterator[Finding]:
+    for name, pool in spec.pools.items():
+        for position, device in enumerate(pool.devices):
+            if device.cores is not None and device.kind != "cpu":
+                yield Finding(
+                    ("pools", name, "devices", position, "cores"),
+                    f"A device of kind `{device.kind}` has no `cores` here.",
+                    "Leave it out, or write `kind: cpu`.",
+                )
+
+
+def threads_fit_the_cores(spec: Spec) -> Iterator[Finding]:
+    for name, model in spec.models.items():
+        pool = spec.pools.get(model.pool)
+        processors = [d for d in pool.devices if d.kind == "cpu"] if pool else []
+        cores = sum((d.cores or 0) * d.count for d in processors)
+        if model.threads is None or not processors or any(d.cores is None for d in processors):
+            continue
+        if model.threads * model.replicas > cores:
+            replicas = "replica" if model.replicas == 1 else "replicas"
+            yield Finding(
+                ("models", name, "threads"),
+                f"{model.replicas} {replicas} with {model.threads} threads need more than the {cores} cores "
+                f"of pool `{model.pool}`.",
+                "Lower `threads` or `replicas`, or leave `threads` out.",
+            )
+
+
+def weights_can_be_found(spec: Spec) -> Iterator[Finding]:
+    for name, model in spec.models.items():
+        kind, colon, rest = model.weights.partition(":")
+        path: Path = ("models", name, "weights")
+        if kind in _LATER and colon:
+            yield Finding(
+                path,
+                f"This version does not fetch weights from `{kind}:` yet.",
+                "Fetch the file yourself and write `file:PATH`.",
+            )
+        elif kind == "file" and colon:
+            if not rest.strip():
+                yield Finding(path, "`file:` names no file.", "Write `file:PATH`, relative to the document.")
+        elif kind == "package" and colon:
+            package, slash, inside = rest.partition("/")
+            parts = inside.split("/")
+            fit = all(word.isidentifier() for word in package.split("."))
+            if not fit or not slash or any(p in ("", ".", "..") for p in parts):
+                yield Finding(
+                    path,
+                    f"`{clip(model.weights)}` names no file in a Python package.",
+                    "Write `package:NAME/PATH`, with the package's import name and a path inside of it.",
+                )
+        else:
+            yield Finding(
+                path,
+                f"`{clip(model.weights)}` does not say where the weights come from.",
+                "Write `package:NAME/PATH` or `file:PATH`.",
+            )
+
+
+def tokens_cost_something(spec: Spec) -> Iterator[Finding]:
+    cost = spec.fairness.cost
+    if cost.input == cost.output == 0:
+        yield Finding(
+            ("fairness", "cost"),
+            "Tokens cost nothing, so nobody would ever have had their share.",
+            "Give `input` or `output` a cost above 0.",
+        )
+    elif cost.cached > cost.input:
+        yield Finding(
+            ("fairness", "cost", "cached"),
+            "A token that the engine still knew costs more than one it must read.",
+            "Make `cached` at most as large as `input`.",
+        )
+
+
+def the_ledger_is_a_database_we_know(spec: Spec) -> Iterator[Finding]:
+    url, path = spec.ledger.url, ("ledger", "url")
+    scheme, colon, rest = url.partition("://")
+    if not url or scheme.startswith("${"):
+        return
+    if not colon or scheme.split("+")[0] not in ("sqlite", "postgresql"):
+        yield Finding(
+            path,
+            "This is no URL of a database that the ledger knows.",
+            "Write `sqlite:///PATH`, `postgresql://…`, or a reference such as `${env:SAMDRIFT_LEDGER}`.",
+        )
+        return
+    login = rest.partition("/")[0].rpartition("@")[0]
+    _, _, password = login.partition(":")
+    if (password and not has_reference(password)) or "password=" in rest:
+        yield Finding(
+            path,
+            "A password stands in the document.",
+            "Write a reference such as `${env:SAMDRIFT_LEDGER}` or `postgresql://user:${file:secrets/ledger}@host/name`.",
+        )
+
+
+def traces_go_to_an_address(spec: Spec) -> Iterator[Finding]:
+    if not spec.observe.traces:
+        return
+    try:
+        parts = urlsplit(spec.observe.traces)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        yield Finding(
+            ("observe", "traces"),
+            "This is no address that traces can be sent to.",
+            "Write it like http://127.0.0.1:4318.",
+        )
+
+
+def texts_are_printable(spec: Spec) -> Iterator[Finding]:
+    for path, value, shape in leaves(spec):
+        if shape.kind is Kind.TEXT and isinstance(value, str) and not value.isprintable():
+            yield Finding(
+                path,
+                "There is a line end or a control character in this text.",
+                "Write it on one line, in plain letters.",
+            )
+
+
+def _address(text: str) -> Address | str:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        return str(error)
+
+
+CHECKS: tuple[Check, ...] = (
+    models_run_in_pools_that_exist,
+    organisations_name_models_that_exist,
+    the_gateway_listens_safely,
+    metrics_stay_on_this_machine,
+    each_port_is_used_once,
+    tls_names_its_files,
+    limits_of_the_gateway_are_bearable,
+    timeouts_follow_each_other,
+    devices_are_described_rightly,
+    threads_fit_the_cores,
+    weights_can_be_found,
+    tokens_cost_something,
+    the_ledger_is_a_database_we_know,
+    traces_go_to_an_address,
+    texts_are_printable,
+)
+"""Every check, in the order of the document's reader."""
