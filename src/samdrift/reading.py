@@ -127,7 +127,7 @@ def _located(spec: Spec, folder: Path) -> Spec:
     """The same document with absolute paths: TLS files, weights in files, secrets in files."""
     models = {}
     for name, model in spec.models.items():
-        kind, _, path = model.weights.partition(":")
+        kind, _, path = (model.weights or "").partition(":")
         models[name] = model.model_copy(update={"weights": f"file:{folder / path}"}) if kind == "file" else model
     gateway = spec.gateway
     if gateway.tls is not None:

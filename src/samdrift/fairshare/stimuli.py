@@ -54,8 +54,8 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A receipt came. `tokens` is what is charged at last; None means that nothing is known and the charge made at
-    admission stands."""
+    """A receipt came. `tokens` is what is charged at last; None means that nothing is known and the charge
+    made at admission stands."""
 
     ticket: str
     tokens: Tokens | None
@@ -79,7 +79,8 @@ class FleetChanged:
 
 @dataclass(frozen=True, slots=True)
 class Reshaped:
-    """The document changed: other members, weights, waits. Nobody who waits is lost but those who left the document."""
+    """The document changed: other members, weights, waits. Nobody who waits is lost but those who left the
+    document."""
 
     tree: Tree
     at: float
@@ -87,7 +88,8 @@ class Reshaped:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A ticket of an earlier life of the desk still runs on a replica: it holds a seat until `Finished` or its lease ends."""
+    """A ticket of an earlier life of the desk still runs on a replica: it holds a seat until `Finished` or
+    its lease ends."""
 
     ticket: str
     model: str
@@ -124,7 +126,8 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A ticket is settled at this cost (weighted tokens), `charged` having been taken at admission. Once per ticket."""
+    """A ticket is settled at this cost (weighted tokens), `charged` having been taken at admission. Once per
+    ticket."""
 
     ticket: str
     charged: float
@@ -133,7 +136,8 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Lapse:
-    """A lease ended without a receipt, or its replica was lost: the seat is free again and the charge stands."""
+    """A lease ended without a receipt, or its replica was lost: the seat is free again and the charge
+    stands."""
 
     ticket: str
 
@@ -151,10 +155,11 @@ class OrganisationShare:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What the document says about turns: who takes part with which weight, what tokens cost, how long one may wait.
+    """What the document says about turns: who takes part with which weight, what tokens cost, how long one
+    may wait.
 
-    `waits` is the longest wait in seconds by priority; `lease` the seconds a receipt may take; `max_queue` how many
-    may wait per organisation and model; `max_waiting` how many may wait in all.
+    `waits` is the longest wait in seconds by priority; `lease` the seconds a receipt may take; `max_queue`
+    how many may wait per organisation and model; `max_waiting` how many may wait in all.
     """
 
     organisations: dict[str, OrganisationShare]

@@ -21,6 +21,7 @@ Check = Callable[[Spec], Iterator[Finding]]
 
 _BODY = (1024, 2**30)
 _HEADERS = (1024, 8 * 2**20)
+_SOCKET = 107
 _LATER = ("hf", "s3", "oci")
 
 
@@ -146,8 +147,16 @@ def threads_fit_the_cores(spec: Spec) -> Iterator[Finding]:
 
 def weights_can_be_found(spec: Spec) -> Iterator[Finding]:
     for name, model in spec.models.items():
-        kind, colon, rest = model.weights.partition(":")
         path: Path = ("models", name, "weights")
+        if model.weights is None:
+            if model.address is None:
+                yield Finding(
+                    path,
+                    "The model has neither `weights` nor an `address`.",
+                    "Write where its weights are (`package:NAME/PATH` or `file:PATH`), or where an engine serves it.",
+                )
+            continue
+        kind, colon, rest = model.weights.partition(":")
         if kind in _LATER and colon:
             yield Finding(
                 path,
@@ -173,6 +182,27 @@ def weights_can_be_found(spec: Spec) -> Iterator[Finding]:
                 f"`{clip(model.weights)}` does not say where the weights come from.",
                 "Write `package:NAME/PATH` or `file:PATH`.",
             )
+
+
+def engines_elsewhere_can_be_reached(spec: Spec) -> Iterator[Finding]:
+    for name, model in spec.models.items():
+        if model.address is None:
+            continue
+        path: Path = ("models", name, "address")
+        if model.weights is not None:
+            yield Finding(path, "The model has both `weights` and an `address`.",
+                "Keep `weights` to have engines started, or `address` to use one that runs.")  # fmt: skip
+        if model.replicas != 1:
+            yield Finding(("models", name, "replicas"), "An engine with an `address` is one replica.",
+                "Leave `replicas` out.")  # fmt: skip
+        if model.address.startswith("/"):
+            if len(model.address.encode()) > _SOCKET:
+                yield Finding(path, f"The path of a Unix socket has at most {_SOCKET} bytes.", "Move the socket.")
+            continue
+        address = _address(model.address)
+        if isinstance(address, str) or not address.is_loopback:
+            sentence = address if isinstance(address, str) else "This version reaches engines on this machine only."
+            yield Finding(path, sentence, "Write 127.0.0.1:PORT, or the absolute path of a Unix socket.")
 
 
 def tokens_cost_something(spec: Spec) -> Iterator[Finding]:
@@ -258,6 +288,7 @@ CHECKS: tuple[Check, ...] = (
     devices_are_described_rightly,
     threads_fit_the_cores,
     weights_can_be_found,
+    engines_elsewhere_can_be_reached,
     tokens_cost_something,
     the_ledger_is_a_database_we_know,
     traces_go_to_an_address,

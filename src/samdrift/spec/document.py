@@ -134,7 +134,7 @@ class Device(Noun):
     memory: Size | None = None
     """How much memory it has for models."""
     cores: Count | None = None
-    """For `cpu`: how many processor cores engines may use together; default: all."""
+    """For `cpu`: how many processor cores engines may use together; default: all but one, which is left to Envoy."""
     count: Count = 1
     """How many of them."""
 
@@ -149,8 +149,12 @@ class Pool(Noun):
 class Model(Noun):
     """A thing members use, by this name."""
 
-    weights: str
-    """Where the weights are: `package:NAME/PATH` (in an installed Python package) or `file:PATH`."""
+    weights: str | None = None
+    """Where the weights are: `package:NAME/PATH` (in an installed Python package) or `file:PATH`. Samdrift then starts
+    and keeps the engines."""
+    address: str | None = None
+    """Instead of `weights`: where an engine of this kind already runs, `127.0.0.1:9000` or the absolute path of a Unix
+    socket. Somebody else starts and keeps it."""
     engine: Literal["llamacpp"] = "llamacpp"
     """The program that serves it."""
     pool: Name

@@ -1,0 +1,54 @@
+"""How fast one model works off its line, and so how long the wait would be: what Retry-After is made of."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from samdrift.fairshare.amounts import LONGEST, clamped
+from samdrift.fairshare.seats import COMEBACK
+
+_GAIN = 1 / 5
+_COLD_RESIDENCE, _COLD_COST = 5.0, 512.0
+_SOONEST, _LATEST = 1.0, 120.0
+
+
+class Drain:
+    """Moving averages (gain 1/5) of how long a request sits and what it costs; a guess before the first."""
+
+    __slots__ = ("_cost", "_residence")
+
+    def __init__(self) -> None:
+        self._residence: float | None = None
+        self._cost: float | None = None
+
+    def learn(self, residence: float, cost: float) -> None:
+        """A request sat for this many seconds and cost so many weighted tokens."""
+        residence = clamped(residence, LONGEST)
+        self._residence = _mean(self._residence, residence)
+        self._cost = _mean(self._cost, cost)
+
+    def wait(self, seats: int, own: float, part: float, everyone: float) -> float:
+        """Seconds until it is the turn of a request that comes now.
+
+        `own` is the cost of what its organisation has waiting, `part` the organisation's part of the weights
+        of those who wait, `everyone` the cost of all that waits. The seats work off seats·cost/residence per
+        second, of which the organisation gets its part: Ŵ = own/(part·rate) + residence/seats; and never
+        more than it takes to serve all.
+        """
+        residence = _COLD_RESIDENCE if self._residence is None else self._residence
+        cost = max(1.0, _COLD_COST if self._cost is None else self._cost)
+        per_cost = residence / (seats * cost)
+        return min(own / part, everyone) * per_cost + residence / seats
+
+
+def _mean(mean: float | None, value: float) -> float:
+    return value if mean is None else mean + _GAIN * (value - mean)
+
+
+def retry_after(wait: float | None, longest: float) -> float:
+    """Whole seconds after which a refused caller should try again: so late that about half of the longest
+    wait would then do, within 1 to 120. `wait` is None if no replica is up, so that nobody can tell. Callers
+    may add jitter."""
+    if wait is None:
+        return COMEBACK
+    return float(ceil(min(max(wait - longest / 2, _SOONEST), _LATEST)))

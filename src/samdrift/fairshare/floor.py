@@ -1,0 +1,275 @@
+"""The floor: where tickets move from the room to a seat and on to their receipt, and every effect is made.
+
+It does what one stimulus asks of one ticket, and gives free seats to whoever is next. What time, the fleet
+and the document ask, `scheduler` says.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from samdrift.fairshare.amounts import LONGEST, MOST_COST, clamped
+from samdrift.fairshare.cost import CostModel, limits_of
+from samdrift.fairshare.drain import retry_after
+from samdrift.fairshare.pool import Pool
+from samdrift.fairshare.room import Room
+from samdrift.fairshare.share import weights_of
+from samdrift.fairshare.stimuli import Admit, Arrived, Charge, Effect, Lapse, Refuse, Resumed, Tokens, Tree
+from samdrift.fairshare.tickets import PRIORITIES, RANKS, Lapsed, Lease, Running, Waiter
+from samdrift.spec.problems import Reason
+
+LAPSED_KEPT = 10_000
+"""How many lapsed tickets are remembered, so that a receipt that comes after all is still charged right."""
+_DEFAULT_WAIT = 60.0  # a tree that does not say how long a priority may wait
+_NOTHING = Tokens()
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts since the beginning. arrived = admitted + refused + left + waiting; admitted + resumed =
+    settled + lapsed + running."""
+
+    arrived: int = 0
+    admitted: int = 0
+    refused: int = 0
+    left: int = 0
+    resumed: int = 0
+    settled: int = 0
+    lapsed: int = 0
+
+
+class Floor:
+    """See the module. Its attributes are for the scheduler, and for those who look and do not touch."""
+
+    def __init__(self, tree: Tree, at: float) -> None:
+        self.now = at
+        self.tally = Tally()
+        self.running: OrderedDict[str, Running] = OrderedDict()
+        """In order of admission, which is that of their leases' ends: all leases are equally long."""
+        self.lapsed: OrderedDict[str, Lapsed] = OrderedDict()
+        self.pools: dict[str, Pool] = {}
+        self._stirred: dict[str, Pool] = {}
+        self._effects: list[Effect] = []
+        self.read(tree)
+        self.room = Room(self.waits)
+
+    def read(self, tree: Tree) -> None:
+        """What the tree says holds from now on."""
+        self.tree = tree
+        self.models = frozenset(tree.models)
+        self._costs = CostModel(tree)
+        self.lease = clamped(tree.lease, LONGEST)
+        waits = (tree.waits.get(priority, _DEFAULT_WAIT) for priority in PRIORITIES)
+        self.waits = tuple(clamped(wait, LONGEST) for wait in waits)
+        for model in tree.models:
+            self.pool(model)
+
+    def pool(self, model: str) -> Pool:
+        """The pool of this model, made if need be."""
+        pool = self.pools.get(model)
+        if pool is None:
+            pool = self.pools[model] = Pool(model)
+        return pool
+
+    def stir(self, pool: Pool) -> None:
+        """A seat may have come free here, or somebody to take it."""
+        self._stirred[pool.model] = pool
+
+    def next_lapse(self) -> float | None:
+        """When the next lease ends."""
+        if not self.running:
+            return None
+        return next(iter(self.running.values())).lease.admitted_at + self.lease
+
+    def take_effects(self) -> list[Effect]:
+        """What has been decided since this was last asked."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    # -- one ticket ----------------------------------------------------------------------------------------
+
+    def arrive(self, stimulus: Arrived) -> None:
+        """A request gets in line, or is refused for good reason. A ticket that is known is nobody's turn
+        twice."""
+        ticket, model, organisation = stimulus.ticket, stimulus.model, stimulus.organisation
+        if self._knows(ticket):
+            return
+        self.tally.arrived += 1
+        pool = self.pools.get(model)
+        if organisation not in self.tree.organisations:
+            self._refuse(ticket, Reason.INVALID_KEY, 0.0)
+        elif pool is None or model not in self.models:
+            self._refuse(ticket, Reason.UNKNOWN_MODEL, 0.0)
+        elif pool.hopeless(self.now):
+            self._refuse(ticket, Reason.NO_REPLICA, retry_after(None, 0.0))
+        else:
+            self._line_up(stimulus, pool)
+
+    def _knows(self, ticket: str) -> bool:
+        return ticket in self.room.waiters or ticket in self.running or ticket in self.lapsed
+
+    def _line_up(self, stimulus: Arrived, pool: Pool) -> None:
+        ticket, model, organisation = stimulus.ticket, stimulus.model, stimulus.organisation
+        asked, most = limits_of(stimulus.estimate)
+        rank = RANKS.get(stimulus.priority, RANKS["standard"])
+        project = stimulus.project
+        waiter = Waiter(
+            ticket, model, organisation, project, stimulus.key, rank, asked, most,
+            expected=self._costs.charge(asked, pool.outputs.expect(organisation, project, rank, most)),
+            arrived=self.now, leaf=pool.turns.reach(self.tree, organisation, project, stimulus.key),
+        )  # fmt: skip
+        pool.turns.join(waiter)
+        self.room.enter(waiter, weights_of(self.tree, organisation, project)[0])
+        self.stir(pool)
+
+    def finish(self, ticket: str, tokens: Tokens | None) -> None:
+        """A receipt: the ticket is settled, once, and its seat is free."""
+        running = self.running.get(ticket)
+        if running is None:
+            self._receipt_after_all(ticket, tokens)
+            return
+        lease = running.lease
+        if tokens is not None and (tokens.input or tokens.output):
+            # Where nothing was read or written the engine failed: that says nothing about the next request.
+            pool = self.pools[lease.model]
+            pool.drain.learn(self.now - lease.admitted_at, self._costs.cost(tokens))
+            if running.rank is not None:
+                pool.outputs.learn(lease.organisation, lease.project, running.rank, tokens.output)
+        self._settle(running, lease.charged if tokens is None else self._costs.cost(tokens))
+
+    def leave(self, ticket: str) -> None:
+        """The caller hung up: out of line, or off a seat that was held for nothing."""
+        waiter = self.room.waiters.get(ticket)
+        if waiter is not None:
+            self.tally.left += 1
+            self._drop(waiter)
+        elif ticket in self.running:
+            self._settle(self.running[ticket], 0.0)
+        else:
+            self._receipt_after_all(ticket, _NOTHING)
+
+    def _settle(self, running: Running, cost: float) -> None:
+        lease = running.lease
+        pool = self._stand_up(running)
+        pool.turns.settle(running.leaf, running.weights, cost - lease.charged)
+        self.tally.settled += 1
+        self._effects.append(Charge(lease.ticket, lease.charged, cost))
+
+    def lapse(self, running: Running) -> None:
+        """No receipt came, or the replica was lost: the seat is free (or gone) and the charge stands."""
+        lease = running.lease
+        pool = self._stand_up(running)
+        pool.turns.settle(running.leaf, running.weights, 0.0)
+        self.tally.lapsed += 1
+        self.lapsed[lease.ticket] = Lapsed(lease, running.rank, running.weights)
+        if len(self.lapsed) > LAPSED_KEPT:
+            self.lapsed.popitem(last=False)
+        self._effects.append(Lapse(lease.ticket))
+
+    def _receipt_after_all(self, ticket: str, tokens: Tokens | None) -> None:
+        """A lapsed ticket's receipt: the seat is long free, the account is put right. `Charge` says so,
+        once."""
+        if tokens is None or (lapsed := self.lapsed.pop(ticket, None)) is None:
+            return
+        lease, cost = lapsed.lease, self._costs.cost(tokens)
+        pool = self.pools.get(lease.model)
+        if pool is not None and lease.organisation in self.tree.organisations:
+            leaf = pool.turns.reach(self.tree, lease.organisation, lease.project, lease.key)
+            pool.turns.correct(leaf, lapsed.weights, cost - lease.charged)
+        self._effects.append(Charge(ticket, lease.charged, cost))
+
+    def resume(self, stimulus: Resumed) -> None:
+        """A ticket of an earlier life sits on its replica, also if that is full or not known yet."""
+        ticket, model = stimulus.ticket, stimulus.model
+        if self._knows(ticket):
+            return
+        pool = self.pool(model)
+        charged = clamped(stimulus.charged, MOST_COST)
+        leaf = pool.turns.reach(self.tree, stimulus.organisation, stimulus.project, stimulus.key)
+        lease = Lease(
+            ticket, model, stimulus.organisation, stimulus.project, stimulus.key, stimulus.replica, charged,
+            self.now,
+        )  # fmt: skip
+        berth = pool.seats.find(stimulus.replica, model)
+        running = Running(lease, None, leaf, pool.turns.resume(leaf, charged), berth)
+        self.running[ticket] = running
+        pool.seats.take(berth, running)
+        self.tally.resumed += 1
+
+    # -- turns ---------------------------------------------------------------------------------------------
+
+    def dispatch(self) -> None:
+        """Give free seats to whoever is next, where a seat may have come free or somebody came."""
+        for pool in self._stirred.values():
+            while pool.seats.free and (waiter := pool.turns.next()) is not None:
+                self._admit(pool, waiter)
+        self._stirred.clear()
+
+    def _admit(self, pool: Pool, waiter: Waiter) -> None:
+        berth = pool.seats.place()
+        if berth is None:
+            return
+        output = pool.outputs.expect(waiter.organisation, waiter.project, waiter.rank, waiter.most)
+        charge = self._costs.charge(waiter.asked, output)
+        weights = pool.turns.serve(waiter, charge)
+        self.room.leave(waiter)
+        lease = Lease(
+            waiter.ticket, waiter.model, waiter.organisation, waiter.project, waiter.key, berth.replica.name,
+            charge, self.now,
+        )  # fmt: skip
+        running = Running(lease, waiter.rank, waiter.leaf, weights, berth)
+        self.running[waiter.ticket] = running
+        pool.seats.take(berth, running)
+        self.tally.admitted += 1
+        self._effects.append(Admit(waiter.ticket, berth.replica.name, self.now - waiter.arrived, charge))
+
+    def bound(self, ticket: str) -> None:
+        """Whoever came may have made a queue or the room too full. Then the youngest of the least urgent of
+        that queue goes; for the room, that is the longest queue by weight."""
+        waiter = self.room.waiters.get(ticket)
+        if waiter is None:
+            return
+        queue = self.room.queues[waiter.model, waiter.organisation]
+        if queue.length <= self.tree.max_queue:
+            if len(self.room.waiters) <= self.tree.max_waiting:
+                return
+            longest = self.room.longest()
+            if longest is not None and longest.u < queue.u:
+                queue = longest
+        last = queue.last()
+        if last is not None:
+            self.refuse_waiter(last, Reason.QUEUE_FULL)
+
+    def _stand_up(self, running: Running) -> Pool:
+        lease = running.lease
+        pool = self.pools[lease.model]
+        del self.running[lease.ticket]
+        if running.berth.running.get(lease.ticket) is running:
+            pool.seats.give_back(running)
+        self.stir(pool)
+        return pool
+
+    def _drop(self, waiter: Waiter) -> None:
+        self.room.leave(waiter)
+        self.pools[waiter.model].turns.leave(waiter)
+
+    def refuse_all(self, pool: Pool, reason: Reason) -> None:
+        """Everybody who waits for this model."""
+        for waiter in list(pool.turns.root.waiters()):
+            self.refuse_waiter(waiter, reason)
+
+    def refuse_waiter(self, waiter: Waiter, reason: Reason) -> None:
+        """One who waits, with the honest time after which to try again; 0 where that does not help."""
+        pool = self.pools[waiter.model]
+        self._drop(waiter)
+        after = 0.0
+        if reason is Reason.NO_REPLICA:
+            after = retry_after(None, 0.0)
+        elif reason in (Reason.QUEUE_FULL, Reason.WAITED_TOO_LONG):
+            after = retry_after(pool.wait(self.tree, waiter.organisation), self.waits[waiter.rank])
+        self._refuse(waiter.ticket, reason, after, self.now - waiter.arrived)
+
+    def _refuse(self, ticket: str, reason: Reason, after: float, waited: float = 0.0) -> None:
+        self.tally.refused += 1
+        self._effects.append(Refuse(ticket, reason, after, waited))

@@ -1,0 +1,82 @@
+"""A line: those children of a node for whom somebody waits, the least served first."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import Generic, TypeVar
+
+_SLACK = 64  # outdated entries that are not worth tidying away
+
+
+class Place:
+    """What stands in lines: `u` is the virtual time it has been served to, `stamps[lane]` its entry in the
+    line of that lane, 0 if it stands in none."""
+
+    __slots__ = ("stamps", "u", "weight")
+
+    def __init__(self, lanes: int, u: float, weight: float) -> None:
+        self.stamps = [0] * lanes
+        self.u = u
+        self.weight = weight
+
+
+P = TypeVar("P", bound=Place)
+
+
+class Line(Generic[P]):
+    """A heap of places by (u, stamp), with version-stamped entries that are deleted lazily.
+
+    A new entry is pushed whenever `u` changes, in either direction. To re-key lazily, only when an entry
+    reaches the top, would be wrong here: a refund lowers `u`, and the old entry would hide it deep in the
+    heap. Equal `u` is settled by the stamp, which grows with every push, so that equals take turns. All
+    steps are O(log n), amortised: when more than half of the entries are outdated they are tidied away.
+    """
+
+    __slots__ = ("_heap", "_lane", "_stamp", "live", "weight")
+
+    def __init__(self, lane: int) -> None:
+        self._lane = lane
+        self._heap: list[tuple[float, int, P]] = []
+        self._stamp = 0
+        self.live = 0
+        """How many stand in this line."""
+        self.weight = 0.0
+        """The sum of their weights."""
+
+    def put(self, place: P) -> None:
+        """`place` joins the line, or its `u` has changed."""
+        if not place.stamps[self._lane]:
+            self.live += 1
+            self.weight += place.weight
+        self._stamp += 1
+        place.stamps[self._lane] = self._stamp
+        heappush(self._heap, (place.u, self._stamp, place))
+        if len(self._heap) > 2 * self.live + _SLACK:
+            self._heap = [entry for entry in self._heap if self._holds(entry)]
+            heapify(self._heap)
+
+    def take(self, place: P) -> None:
+        """`place` leaves the line."""
+        place.stamps[self._lane] = 0
+        self.live -= 1
+        # Sums of floats drift; an empty line weighs nothing.
+        self.weight = self.weight - place.weight if self.live else 0.0
+
+    def first(self) -> P | None:
+        """The least served, None if nobody stands here."""
+        heap, lane = self._heap, self._lane
+        while heap:
+            _, stamp, place = heap[0]
+            if place.stamps[lane] == stamp:
+                return place
+            heappop(heap)
+        return None
+
+    def rebuild(self) -> None:
+        """Every `u` or weight may have changed: O(n), for a changed document and for renormalising."""
+        self._heap = [(place.u, stamp, place) for _, stamp, place in filter(self._holds, self._heap)]
+        heapify(self._heap)
+        self.weight = sum(place.weight for _, _, place in self._heap)
+
+    def _holds(self, entry: tuple[float, int, P]) -> bool:
+        return entry[2].stamps[self._lane] == entry[1]

@@ -1,0 +1,188 @@
+"""The scheduler: past facts in, imperatives out. The only way in is `Scheduler.handle`.
+
+A cycle, to read aloud: note what happened; refuse those who have waited too long and take back seats whose
+lease has ended; let age lift those who have waited for long; and where a seat may have come free, give it to
+whoever is next, until there is no seat or nobody waits. Who is next, `turns` says; who has waited too long,
+`room`; which seat, `seats`; `floor` carries it out.
+
+Nothing here raises, whatever is told in whatever order: an unknown or doubled ticket changes nothing, time
+that goes back stands still, absurd amounts are clamped. No step on the path of a request is O(n) in those
+who wait or in organisations.
+"""
+
+from __future__ import annotations
+
+from samdrift.fairshare.amounts import later
+from samdrift.fairshare.floor import Floor
+from samdrift.fairshare.pool import Pool
+from samdrift.fairshare.share import weights_of
+from samdrift.fairshare.stimuli import (
+    Arrived,
+    Effect,
+    Finished,
+    FleetChanged,
+    Left,
+    Reshaped,
+    Resumed,
+    Stimulus,
+    Ticked,
+    Tree,
+)
+from samdrift.fairshare.tickets import Lease
+from samdrift.spec.fleet import Fleet, Replica
+from samdrift.spec.problems import Reason
+
+NO_FLEET = Fleet()
+
+
+class Scheduler:
+    """Who goes next. See the module. `floor` is for those who look and do not touch: metrics,
+    `invariants`."""
+
+    def __init__(self, tree: Tree, fleet: Fleet = NO_FLEET, at: float = 0.0) -> None:
+        self.floor = Floor(tree, later(0.0, at))
+        # Models without a replica that is up or coming, for which hope has not ended.
+        self._forlorn: dict[str, Pool] = {}
+        self._refit(fleet)
+
+    # -- what happens --------------------------------------------------------------------------------------
+
+    def handle(self, stimulus: Stimulus) -> list[Effect]:
+        """What is to be done now that this has happened, in this order. O(log n) for each effect."""
+        floor = self.floor
+        floor.now = later(floor.now, stimulus.at)
+        match stimulus:
+            # What is told of a ticket comes before what time does to it: a receipt beats a lease's end.
+            case Finished():
+                floor.finish(stimulus.ticket, stimulus.tokens)
+                self._pass_time()
+            case Left():
+                floor.leave(stimulus.ticket)
+                self._pass_time()
+            case Arrived():
+                self._pass_time()
+                floor.arrive(stimulus)
+            case Ticked():
+                self._pass_time()
+            case FleetChanged():
+                self._refit(stimulus.fleet)
+                self._pass_time()
+            case Reshaped():
+                self._reshape(stimulus.tree)
+                self._pass_time()
+            case Resumed():
+                floor.resume(stimulus)
+                self._pass_time()
+        floor.dispatch()
+        if isinstance(stimulus, Arrived):
+            floor.bound(stimulus.ticket)
+        return floor.take_effects()
+
+    def next_tick(self) -> float | None:
+        """When to call `handle(Ticked)` if nothing else happens before; None if time changes nothing."""
+        times = [pool.seats.hope_ends for pool in self._forlorn.values()]
+        times += [self.floor.room.next_deadline(), self.floor.next_lapse()]
+        return min((time for time in times if time is not None), default=None)
+
+    # -- what is so ----------------------------------------------------------------------------------------
+
+    @property
+    def tree(self) -> Tree:
+        """The tree of the last `Reshaped`, or the first."""
+        return self.floor.tree
+
+    def leases(self) -> tuple[Lease, ...]:
+        """Who holds a seat, in order of admission: for snapshots. O(n)."""
+        return tuple(running.lease for running in self.floor.running.values())
+
+    def waiting(self, model: str | None = None) -> int:
+        """How many wait, for this model or for any."""
+        if model is None:
+            return len(self.floor.room.waiters)
+        pool = self.floor.pools.get(model)
+        return pool.waiting if pool is not None else 0
+
+    def waiting_by_organisation(self, model: str) -> dict[str, int]:
+        """How many wait for this model, by organisation, where any do. O(organisations)."""
+        pool = self.floor.pools.get(model)
+        members = pool.turns.root.children if pool is not None else {}
+        return {name: member.waiting for name, member in members.items() if member.waiting}
+
+    def seats(self) -> dict[str, tuple[int, int]]:
+        """By replica: how many of its seats are taken, and how many it offers (0 unless it is up).
+        O(replicas)."""
+        berths = [berth for pool in self.floor.pools.values() for berth in pool.seats.berths]
+        return {berth.replica.name: (len(berth.running), berth.seats) for berth in berths}
+
+    def expected_wait(self, model: str, organisation: str) -> float | None:
+        """Seconds until it would be the turn of a request that comes now, None if no replica of the model is
+        up. An estimate: it takes the pace of the last requests for that of the next."""
+        pool = self.floor.pools.get(model)
+        return pool.wait(self.tree, organisation) if pool is not None else None
+
+    # -- time, fleet, document -----------------------------------------------------------------------------
+
+    def _pass_time(self) -> None:
+        floor, now = self.floor, self.floor.now
+        if self._forlorn:
+            self._give_up()
+        while (end := floor.next_lapse()) is not None and end <= now:
+            floor.lapse(next(iter(floor.running.values())))
+        if floor.room.quiet(now):
+            return
+        for waiter in floor.room.overdue(now):
+            # Where no replica is up it is not the share that was in use.
+            up = floor.pools[waiter.model].seats.total > 0
+            floor.refuse_waiter(waiter, Reason.WAITED_TOO_LONG if up else Reason.NO_REPLICA)
+        for waiter in floor.room.aged(now):
+            floor.pools[waiter.model].turns.promote(waiter)
+
+    def _give_up(self) -> None:
+        for model, pool in list(self._forlorn.items()):
+            if pool.hopeless(self.floor.now):
+                del self._forlorn[model]
+                self.floor.refuse_all(pool, Reason.NO_REPLICA)
+
+    def _refit(self, fleet: Fleet) -> None:
+        """The fleet is this now. Who waits for a model that has lost its last replica waits on, for a
+        while."""
+        floor = self.floor
+        by_model: dict[str, dict[str, Replica]] = {model: {} for model in floor.pools}
+        for replica in fleet.replicas:
+            by_model.setdefault(replica.model, {})[replica.name] = replica
+        self._forlorn.clear()
+        for model, replicas in by_model.items():
+            pool = floor.pool(model)
+            for running in pool.seats.update(replicas.values(), floor.now):
+                floor.lapse(running)
+            if pool.seats.hope_ends is not None:
+                self._forlorn[model] = pool
+            floor.stir(pool)
+        self._give_up()
+        self._tidy()
+
+    def _reshape(self, tree: Tree) -> None:
+        """Everybody stays in line but those whose organisation or model has left the document. They are told
+        what their next attempt would be told: a key of an organisation that is no member is not known here;
+        a model that is not in the document does not exist."""
+        floor = self.floor
+        floor.read(tree)
+        for model, pool in floor.pools.items():
+            if model not in floor.models:
+                floor.refuse_all(pool, Reason.UNKNOWN_MODEL)
+                continue
+            for name, member in list(pool.turns.root.children.items()):
+                if name not in tree.organisations:
+                    for waiter in list(member.waiters()):
+                        floor.refuse_waiter(waiter, Reason.INVALID_KEY)
+            pool.turns.reweigh(tree)
+        floor.room.reshape(floor.waits, {name: weights_of(tree, name, "")[0] for name in tree.organisations})
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Forget models that are in no document and on no replica, once nobody waits or runs there."""
+        pools = self.floor.pools
+        left = [model for model in pools if model not in self.floor.models]
+        for model in [model for model in left if pools[model].deserted]:
+            del pools[model]
+            self._forlorn.pop(model, None)
