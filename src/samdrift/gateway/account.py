@@ -1,0 +1,50 @@
+"""On whose account a request runs: what the desk hands to Envoy and Envoy hands back with the receipt. Pure.
+
+Because the receipt carries it, a receipt can be settled by a desk that never saw the question.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast, get_args
+
+from samdrift.spec.document import Priority
+
+_FIELDS = 9
+_PRIORITIES = get_args(Priority)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who is charged for a ticket, and where it runs. `waited` is in seconds, `asked` in bytes of the body."""
+
+    organisation: str
+    project: str
+    key: str
+    model: str
+    replica: str
+    endpoint: str
+    priority: Priority
+    waited: float
+    asked: int
+
+    def text(self) -> str:
+        """As one header value. Identifiers hold no semicolon: the document's grammar of names forbids it."""
+        return (
+            f"{self.organisation};{self.project};{self.key};{self.model};{self.replica};{self.endpoint};"
+            f"{self.priority};{self.waited:.6f};{self.asked}"
+        )
+
+    @classmethod
+    def of(cls, text: str) -> Account | None:
+        """Back from the header value; None if it is not one of ours."""
+        parts = text.split(";")
+        if len(parts) != _FIELDS or parts[6] not in _PRIORITIES:
+            return None
+        try:
+            waited, asked = float(parts[7]), int(parts[8])
+        except ValueError:
+            return None
+        organisation, project, key, model, replica, endpoint = parts[:6]
+        priority = cast("Priority", parts[6])
+        return cls(organisation, project, key, model, replica, endpoint, priority, waited, asked)

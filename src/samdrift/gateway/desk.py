@@ -1,0 +1,369 @@
+"""The admission desk: the one object that owns the scheduler.
+
+Every stimulus goes in through it and every effect is carried out by it: questions and receipts of Envoy, hang-ups,
+deadlines, a changed fleet, a changed document, changed keys. It sees who asks, for which model, how large;
+never what. It runs on one event loop and nothing in it waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from samdrift.access.principal import Principal
+from samdrift.access.roster import Refusal, Roster
+from samdrift.fairshare.scheduler import Scheduler
+from samdrift.fairshare.share import tree_of
+from samdrift.fairshare.stimuli import (
+    Admit,
+    Arrived,
+    Charge,
+    Effect,
+    Estimate,
+    Finished,
+    FleetChanged,
+    Lapse,
+    Left,
+    Refuse,
+    Reshaped,
+    Resumed,
+    Stimulus,
+    Ticked,
+    Tokens,
+)  # fmt: skip
+from samdrift.gateway.account import Account
+from samdrift.gateway.listener import ENDPOINTS, MAX_DEPTH
+from samdrift.gateway.settlement import Receipt
+from samdrift.spec.document import Priority, Spec
+from samdrift.spec.fleet import Fleet, Replica
+from samdrift.spec.problems import Reason
+from samdrift.spec.usage import Outcome, Usage
+
+_BYTES_PER_TOKEN = 4  # a first guess, wrong by a factor of two at most for the languages in use; settled exactly later
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What Envoy asks: headers and the facts that it read of the body. `size` is in bytes. `fault` is what is wrong with
+    the body, if anything, and `detail` the name of the field in question."""
+
+    ticket: str
+    authorization: str | None
+    path: str
+    model: str
+    size: int
+    stream: bool
+    max_output: int | None
+    fault: Reason | None
+    detail: str
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Yes: on this replica, on this account, with these fields in front of the body."""
+
+    ticket: str
+    replica: str
+    account: str
+    fields: str
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """No, and why. `retry_after` in seconds, None where trying again does not help."""
+
+    ticket: str
+    reason: Reason
+    named: dict[str, str]
+    retry_after: float | None = None
+    waited: float = 0.0
+
+
+Answer = Allow | Deny
+
+
+class Witness(Protocol):
+    """Who is told what happened: metrics, traces, the ledger. Called on the path: it must return at once."""
+
+    def admitted(self, ticket: str, account: Account, traceparent: str | None) -> None:
+        """A ticket was admitted."""
+
+    def refused(self, reason: Reason, organisation: str | None, model: str | None) -> None:
+        """A request was refused."""
+
+    def settled(self, usage: Usage) -> None:
+        """A ticket has ended, or an exact receipt came after it had lapsed."""
+
+    def receipt(self, kind: str) -> None:
+        """A receipt came: `settled`, `late`, `unknown` or `left` (Envoy never had our answer)."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A question that has not been answered yet."""
+
+    question: Question
+    principal: Principal
+    priority: Priority
+    answer: Answer | None = None
+    waiter: asyncio.Future[Answer] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTicket:
+    """An admitted ticket whose receipt has not come. Times are Unix seconds."""
+
+    ticket: str
+    account: Account
+    charged: float
+    at: float
+
+
+class Desk:
+    """See the module. `clock` is monotonic seconds, `wall` Unix seconds."""
+
+    def __init__(
+        self, spec: Spec, roster: Roster, witness: Witness, clock: Callable[[], float], wall: Callable[[], float]
+    ) -> None:
+        self._spec, self._roster, self._witness, self._clock, self._wall = spec, roster, witness, clock, wall
+        self._fleet: dict[str, Replica] = {}
+        self._scheduler = Scheduler(tree_of(spec), Fleet(), clock())
+        self._pending: dict[str, _Pending] = {}
+        self._open: dict[str, OpenTicket] = {}
+        self._closing = False
+        self._changed = asyncio.Event()
+        self._settling: list[asyncio.Future[None]] = []
+
+    # -- questions ---------------------------------------------------------------------------------------------
+
+    def ask(self, question: Question) -> Answer | asyncio.Future[Answer]:
+        """Decide now, or hand back a future that will hold the answer when it is this ticket's turn."""
+        decided = self._screen(question)
+        if isinstance(decided, Deny):
+            return decided
+        pending = self._pending[question.ticket] = decided
+        principal = pending.principal
+        self._handle(Arrived(
+            ticket=question.ticket, model=question.model, organisation=principal.organisation,
+            project=principal.project, key=principal.key,
+            estimate=Estimate(question.size // _BYTES_PER_TOKEN + 1, self._most_output(question)),
+            priority=pending.priority, at=self._clock()))  # fmt: skip
+        if pending.answer is not None:
+            return pending.answer
+        pending.waiter = asyncio.get_running_loop().create_future()
+        self._changed.set()
+        return pending.waiter
+
+    def leave(self, ticket: str) -> None:
+        """The caller hung up before our answer reached it."""
+        self._pending.pop(ticket, None)
+        self._open.pop(ticket, None)
+        self._handle(Left(ticket, self._clock()))
+
+    def _screen(self, question: Question) -> _Pending | Deny:
+        """Who asks, is the body sound, may they: all that needs no turn. In this order, so that a stranger learns
+        nothing."""
+        ticket, model = question.ticket, question.model
+        if self._closing:
+            return self._deny(ticket, Reason.SHUTTING_DOWN, None, {}, retry_after=2)
+        principal = self._roster.decide(question.authorization, self._wall())
+        if isinstance(principal, Refusal):
+            return self._deny(ticket, principal.reason, None, dict(principal.named))
+        if question.fault is not None:
+            named = {"field": question.detail, "limit": str(MAX_DEPTH), "path": question.path}
+            return self._deny(ticket, question.fault, principal, named)
+        refusal = self._roster.may(principal, model)
+        if refusal is not None:
+            return self._deny(ticket, refusal.reason, principal, dict(refusal.named))
+        if ENDPOINTS.get(question.path) != self._spec.models[model].task:
+            return self._deny(ticket, Reason.WRONG_ENDPOINT, principal, {"model": model, "path": question.path})
+        if ticket in self._pending or ticket in self._open:
+            # Envoy makes tickets at random; the same one twice is somebody else at our socket.
+            return self._deny(ticket, Reason.BAD_PROTOCOL, principal, {})
+        project = self._spec.organisations[principal.organisation].projects.get(principal.project)
+        return _Pending(question, principal, project.priority if project else "interactive")
+
+    def _most_output(self, question: Question) -> int:
+        model = self._spec.models[question.model]
+        if model.task == "embed":
+            return 0
+        return model.context if question.max_output is None else min(question.max_output, model.context)
+
+    def _deny(
+        self, ticket: str, reason: Reason, principal: Principal | None, named: dict[str, str], *,
+        retry_after: float | None = None, waited: float = 0.0,
+    ) -> Deny:  # fmt: skip
+        self._witness.refused(reason, principal.organisation if principal else None, named.get("model"))
+        return Deny(ticket, reason, named, retry_after, waited)
+
+    # -- receipts ----------------------------------------------------------------------------------------------
+
+    def settle(self, receipt: Receipt) -> None:
+        """A request has ended. Settles its ticket, once; a receipt for a ticket that was settled changes nothing here (and
+        nothing in the ledger, whose rows are unique by ticket)."""
+        opened = self._open.pop(receipt.ticket, None)
+        if receipt.account is None:
+            if opened is not None:
+                # The client left while our answer was on its way: Envoy dropped it and no engine saw the request.
+                self._witness.receipt("left")
+                self._handle(Left(receipt.ticket, self._clock()))
+            return
+        self._witness.receipt("settled" if opened is not None else "late")
+        self._handle(Finished(receipt.ticket, self._owed(receipt), self._clock()))
+        usage = receipt.usage()
+        if usage is not None:
+            self._witness.settled(usage)
+        self._tell_drained()
+
+    @staticmethod
+    def _owed(receipt: Receipt) -> Tokens | None:
+        """What the share is charged. Whoever hangs up before the first count has still used a seat: the charge made at
+        admission stands. An engine that failed or rejected before the first count took nothing."""
+        if receipt.tokens is not None:
+            return receipt.tokens
+        if receipt.reached_engine and receipt.outcome in (Outcome.LEFT, Outcome.COMPLETED):
+            return None
+        return Tokens()
+
+    # -- changes -----------------------------------------------------------------------------------------------
+
+    def fleet_changed(self, fleet: Fleet) -> None:
+        """Replicas came, went or changed."""
+        self._fleet = {replica.name: replica for replica in fleet.replicas}
+        self._handle(FleetChanged(fleet, self._clock()))
+
+    def reshape(self, spec: Spec, roster: Roster) -> None:
+        """The document changed: shares, waits and members follow at once."""
+        self._spec = spec
+        self.enrol(roster)
+        self._handle(Reshaped(tree_of(spec), self._clock()))
+
+    def enrol(self, roster: Roster) -> None:
+        """Keys changed. A key that is revoked while its request waits is refused now, not when its turn comes."""
+        self._roster = roster
+        for ticket, pending in list(self._pending.items()):
+            principal = roster.decide(pending.question.authorization, self._wall())
+            if isinstance(principal, Refusal):
+                self._handle(Left(ticket, self._clock()))
+                self._answer(pending, self._deny(ticket, principal.reason, pending.principal, dict(principal.named)))
+
+    def gateway_lost(self) -> None:
+        """Envoy died: what ran through it is gone and no receipt will come but those already on their way."""
+        for opened in list(self._open.values()):
+            self._lapse(opened)
+            self._handle(Finished(opened.ticket, None, self._clock()))
+
+    def resume(self, opened: OpenTicket) -> None:
+        """A ticket of an earlier life of the desk still runs: it holds its seat until its receipt or its lease ends."""
+        self._open[opened.ticket] = opened
+        a = opened.account
+        self._handle(Resumed(opened.ticket, a.model, a.organisation, a.project, a.key, a.replica, opened.charged,
+            self._clock()))  # fmt: skip
+
+    def close(self) -> None:
+        """Refuse whoever waits and whoever comes; what runs may finish."""
+        self._closing = True
+        for ticket, pending in list(self._pending.items()):
+            self._handle(Left(ticket, self._clock()))
+            self._answer(pending, self._deny(ticket, Reason.SHUTTING_DOWN, pending.principal, {}, retry_after=2))
+
+    async def drained(self, replica: str | None = None) -> None:
+        """Returns when no ticket is open on this replica (on any, for None)."""
+        while any(replica in (None, o.account.replica) for o in self._open.values()):
+            future = asyncio.get_running_loop().create_future()
+            self._settling.append(future)
+            await future
+
+    # -- what is so --------------------------------------------------------------------------------------------
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """For those who look and do not touch: metrics, status."""
+        return self._scheduler
+
+    def knows(self, replica: str) -> bool:
+        """Whether this replica was in the last fleet."""
+        return replica in self._fleet
+
+    @property
+    def open_tickets(self) -> tuple[OpenTicket, ...]:
+        """Admitted, not settled."""
+        return tuple(self._open.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many questions are held."""
+        return len(self._pending)
+
+    # -- the shell around the scheduler --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Tells the scheduler that time has passed, when it matters to it. Runs until cancelled."""
+        while True:
+            due = self._scheduler.next_tick()
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(None if due is None else max(0.0, due - self._clock()) + 0.001):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._handle(Ticked(self._clock()))
+
+    def _handle(self, stimulus: Stimulus) -> None:
+        for effect in self._scheduler.handle(stimulus):
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Admit():
+                self._admit(effect)
+            case Refuse():
+                pending = self._pending[effect.ticket]
+                named = {"model": pending.question.model, "waited": f"{effect.waited:.0f} s"}
+                self._answer(pending, self._deny(effect.ticket, effect.reason, pending.principal, named,
+                    retry_after=effect.retry_after, waited=effect.waited))  # fmt: skip
+            case Lapse():
+                opened = self._open.get(effect.ticket)
+                if opened is not None:
+                    self._lapse(opened)
+            case Charge():
+                pass  # the exact row went to the witness with the receipt; the share's account is the scheduler's own
+
+    def _admit(self, effect: Admit) -> None:
+        pending = self._pending[effect.ticket]
+        question, who = pending.question, pending.principal
+        account = Account(who.organisation, who.project, who.key, question.model, effect.replica, question.path,
+            pending.priority, effect.waited, question.size)  # fmt: skip
+        replica = self._fleet[effect.replica]
+        self._open[effect.ticket] = OpenTicket(effect.ticket, account, effect.charged, self._wall())
+        self._witness.admitted(effect.ticket, account, question.traceparent)
+        fields = replica.fields_stream if question.stream else replica.fields_plain
+        self._answer(pending, Allow(effect.ticket, effect.replica, account.text(), fields, effect.waited))
+
+    def _answer(self, pending: _Pending, answer: Answer) -> None:
+        self._pending.pop(pending.question.ticket, None)
+        pending.answer = answer
+        if pending.waiter is not None and not pending.waiter.done():
+            pending.waiter.set_result(answer)
+
+    def _lapse(self, opened: OpenTicket) -> None:
+        """No receipt: the row says so, and an exact receipt that comes after all replaces it."""
+        self._open.pop(opened.ticket, None)
+        self._witness.receipt("lapsed")
+        a = opened.account
+        now = self._wall()
+        self._witness.settled(Usage(
+            ticket=opened.ticket, organisation=a.organisation, project=a.project, key=a.key, model=a.model,
+            replica=a.replica, endpoint=a.endpoint, priority=a.priority, outcome=Outcome.LAPSED, status=0,
+            input_tokens=0, cached_tokens=0, output_tokens=0, estimated=True, at=now, waited=a.waited,
+            first_byte=None, duration=max(0.0, now - opened.at)))  # fmt: skip
+        self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        settling, self._settling = self._settling, []
+        for future in settling:
+            if not future.done():
+                future.set_result(None)

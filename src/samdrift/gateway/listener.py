@@ -1,0 +1,226 @@
+"""The listener: limits, the filters a request passes, the routes. Pure.
+
+The order of the filters is the way of a request: hold the body, scan it (Lua), parse it (Envoy's JSON parser), ask
+the desk once, add the desk's fields (Lua), route. On the way back the counts of tokens are read from the answer.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any, cast
+
+from samdrift.gateway.local_replies import local_replies
+from samdrift.gateway.receipts import access_logs
+from samdrift.spec.document import Spec
+
+Json = dict[str, Any]
+
+MAX_DEPTH = 64
+"""How deep the JSON of a body may be nested."""
+
+ENDPOINTS = {"/v1/chat/completions": "generate", "/v1/completions": "generate", "/v1/embeddings": "embed"}
+"""The paths that engines answer, and the task a model must have for each."""
+
+PLATFORM_FIELDS = frozenset({"cache_salt"})
+"""Fields that no client may set, whichever engine serves it."""
+
+AUTHZ = "envoy.filters.http.ext_authz"
+BODY, USAGE = "samdrift.body", "samdrift.usage"
+"""Namespaces of Envoy's dynamic metadata: what was read of the body, what was counted in the answer."""
+
+_COUNTS = {
+    "prompt_tokens": ("usage", "prompt_tokens"),
+    "cached_tokens": ("usage", "prompt_tokens_details", "cached_tokens"),
+    "completion_tokens": ("usage", "completion_tokens"),
+    "prompt_n": ("timings", "prompt_n"),
+    "cache_n": ("timings", "cache_n"),
+    "predicted_n": ("timings", "predicted_n"),
+    "prompt_ms": ("timings", "prompt_ms"),
+}
+_JSON_MEDIA = r"(?i)application/json\s*(;.*)?"
+_SECRETS = ("authorization", "cookie", "x-api-key", "proxy-authorization", "x-forwarded-for", "x-envoy-external-address")
+_SOURCES = {name: files(__package__).joinpath(name).read_text() for name in ("read_body.lua", "write_body.lua")}
+
+
+def typed(name: str, /, **fields: Any) -> Json:
+    """A protobuf message of Envoy's, by its full name."""
+    return {"@type": f"type.googleapis.com/{name}", **fields}
+
+
+def seconds(value: float) -> str:
+    """A duration as protobuf's JSON writes it."""
+    return f"{value:.3f}s"
+
+
+def listener(spec: Spec, journal: str, reserved: frozenset[str], stripped: frozenset[str]) -> Json:
+    """The entrance, as `envoy.config.listener.v3.Listener`."""
+    gateway = spec.gateway
+    host, _, port = gateway.listen.rpartition(":")
+    chain: Json = {"filters": [_filter("envoy.filters.network.http_connection_manager",
+        _connection_manager(spec, journal, reserved, stripped))]}  # fmt: skip
+    if gateway.tls is not None:
+        chain["transport_socket"] = _filter("envoy.transport_sockets.tls", typed(
+            "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            common_tls_context={
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_certificates": [{"certificate_chain": {"filename": gateway.tls.certificate},
+                    "private_key": {"filename": gateway.tls.key}}]}))  # fmt: skip
+        chain["transport_socket_connect_timeout"] = seconds(gateway.timeouts.headers)
+    return typed("envoy.config.listener.v3.Listener",
+        name="entrance",
+        address={"socket_address": {"address": host.strip("[]"), "port_value": int(port)}},
+        per_connection_buffer_limit_bytes=1024 * 1024,
+        filter_chains=[chain])  # fmt: skip
+
+
+def _filter(name: str, config: Json) -> Json:
+    return {"name": name, "typed_config": config}
+
+
+def _connection_manager(
+    spec: Spec, journal: str, reserved: frozenset[str], stripped: frozenset[str]
+) -> Json:
+    gateway, times = spec.gateway, spec.gateway.timeouts
+    longest_wait = max(spec.fairness.wait.interactive, spec.fairness.wait.standard, spec.fairness.wait.batch)
+    manager = typed(
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="gateway",
+        codec_type="AUTO",
+        # One reading of a path and of the framing, or none: what could be read in two ways is refused.
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action="REJECT_REQUEST",
+        common_http_protocol_options={
+            "idle_timeout": seconds(times.idle), "max_headers_count": 100,
+            "headers_with_underscores_action": "REJECT_REQUEST"},
+        http_protocol_options={"allow_chunked_length": False},
+        http2_protocol_options={"max_concurrent_streams": 256,
+            "initial_stream_window_size": 256 * 1024, "initial_connection_window_size": 1024 * 1024},
+        max_request_headers_kb=max(1, gateway.max_headers // 1024),
+        request_headers_timeout=seconds(times.headers),
+        request_timeout=seconds(times.headers + times.body),
+        stream_idle_timeout=seconds(longest_wait + times.idle),
+        delayed_close_timeout="1s",
+        drain_timeout="5s",
+        use_remote_address=True,
+        skip_xff_append=True,
+        server_name="samdrift",
+        # The ticket is Envoy's request id: made here for every request, never taken from a client.
+        generate_request_id=True,
+        early_header_mutation_extensions=[_filter("envoy.http.early_header_mutation.header_mutation", typed(
+            "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            mutations=[{"remove": "x-request-id"}, *({"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+                # Envoy obeys x-envoy-* (timeouts, retries) from private addresses, where our clients are.
+                for prefix in ("x-samdrift-", "x-envoy-"))]))],
+        http_filters=_filters(spec, reserved),
+        route_config=_routes(spec, stripped),
+        access_log=access_logs(journal),
+        local_reply_config=local_replies(spec),
+    )  # fmt: skip
+    if spec.observe.traces:
+        manager["tracing"] = {
+            "random_sampling": {"value": spec.observe.trace_fraction * 100},
+            "client_sampling": {"value": 0},
+            "spawn_upstream_span": False,
+            "provider": _filter("envoy.tracers.opentelemetry", typed(
+                "envoy.config.trace.v3.OpenTelemetryConfig",
+                service_name="samdrift-gateway",
+                http_service={"http_uri": {"uri": f"{spec.observe.traces.rstrip('/')}/v1/traces",
+                    "cluster": "samdrift.traces", "timeout": "2s"}}))}  # fmt: skip
+    return manager
+
+
+def _filters(spec: Spec, reserved: frozenset[str]) -> list[Json]:
+    longest_wait = max(spec.fairness.wait.interactive, spec.fairness.wait.standard, spec.fairness.wait.batch)
+    names = ", ".join(f'["{name}"] = true' for name in sorted(reserved | PLATFORM_FIELDS))
+    reading = _SOURCES["read_body.lua"].replace("@MAX_DEPTH@", str(MAX_DEPTH)).replace("@RESERVED@", names)
+    sound = _rule(BODY, "model", ("model",)) | {
+        "on_error": {"metadata_namespace": BODY, "key": "broken", "value": "true"}}
+    counts = [_rule(USAGE, key, path) for key, path in _COUNTS.items()]
+    return [
+        # First on the way in is last on the way out.
+        _filter("buffer", typed("envoy.extensions.filters.http.buffer.v3.Buffer",
+            max_request_bytes=spec.gateway.max_body)),
+        _filter("envoy.filters.http.sse_to_metadata", typed(
+            "envoy.extensions.filters.http.sse_to_metadata.v3.SseToMetadata",
+            response_rules={"content_parser": _filter("envoy.content_parsers.json", typed(
+                "envoy.extensions.content_parsers.json.v3.JsonContentParser",
+                rules=[{"rule": rule} for rule in counts]))})),
+        _filter("read_body", typed("envoy.extensions.filters.http.lua.v3.Lua",
+            default_source_code={"inline_string": reading})),
+        _filter("envoy.filters.http.json_to_metadata", typed(
+            "envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
+            request_rules={"rules": [sound], "allow_content_types_regex": {"regex": _JSON_MEDIA}},
+            response_rules={"rules": counts, "allow_content_types_regex": {"regex": _JSON_MEDIA}})),
+        _filter("body_verdict", typed("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+            mutations={"request_mutations": [{"append": {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                "header": {"key": "x-samdrift-broken", "value": f"%DYNAMIC_METADATA({BODY}:broken)%"}}}]})),
+        _filter(AUTHZ, _question(longest_wait)),
+        _filter("write_body", typed("envoy.extensions.filters.http.lua.v3.Lua",
+            default_source_code={"inline_string": _SOURCES["write_body.lua"]})),
+        _filter("envoy.filters.http.router", typed("envoy.extensions.filters.http.router.v3.Router",
+            suppress_envoy_headers=True)),
+    ]  # fmt: skip
+
+
+def _rule(namespace: str, key: str, path: tuple[str, ...]) -> Json:
+    return {"selectors": [{"key": part} for part in path],
+        "on_present": {"metadata_namespace": namespace, "key": key}}  # fmt: skip
+
+
+def _question(longest_wait: float) -> Json:
+    """The one question to the desk. It may be held open as long as the longest wait."""
+    def exactly(*names: str) -> Json:
+        return {"patterns": [{"exact": name} for name in names]}
+
+    asked = exactly("x-request-id", "x-samdrift-model", "x-samdrift-facts", "x-samdrift-broken", "traceparent")
+    return typed("envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        transport_api_version="V3",
+        failure_mode_allow=False,
+        # A status of its own tells "the desk is away" from the desk's own answers; local_replies makes it a 503.
+        status_on_error={"code": "NetworkAuthenticationRequired"},
+        clear_route_cache=True,  # the route reads the replica from a header that the desk has just given
+        allowed_headers=asked,
+        http_service={
+            "server_uri": {"uri": "http://desk", "cluster": "samdrift.ask", "timeout": seconds(longest_wait + 30)},
+            "authorization_response": {
+                "allowed_upstream_headers": exactly("x-samdrift-replica"),
+                "dynamic_metadata_from_headers": exactly("x-samdrift-account", "x-samdrift-fields"),
+                "allowed_client_headers_on_success": exactly("x-samdrift-ticket", "x-samdrift-waited"),
+                "allowed_client_headers": exactly("content-type", "retry-after", "www-authenticate", "allow",
+                    "x-samdrift-ticket", "x-samdrift-waited", "x-should-retry")}})  # fmt: skip
+
+
+def _routes(spec: Spec, stripped: frozenset[str]) -> Json:
+    times = spec.gateway.timeouts
+    unasked = {name: typed("envoy.config.route.v3.FilterConfig", disabled=True)
+        for name in ("buffer", "envoy.filters.http.json_to_metadata", "envoy.filters.http.sse_to_metadata",
+            "read_body", "body_verdict", AUTHZ, "write_body")}  # fmt: skip
+    post = [{"name": ":method", "string_match": {"exact": "POST"}}]
+    answered = [
+        {
+            "name": path,
+            "match": {"path": path, "headers": post},
+            "route": {
+                "cluster_header": "x-samdrift-replica",
+                "timeout": seconds(times.request),
+                "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
+            },
+                # `x-samdrift-facts` stays: the access log asks for it, and it tells an engine nothing it does not know.
+            "request_headers_to_remove": [*_SECRETS, *sorted(stripped), "x-samdrift-replica", "x-samdrift-model",
+                "x-samdrift-broken"],
+            "response_headers_to_remove": ["access-control-allow-origin", "access-control-allow-credentials",
+                "access-control-allow-headers", "access-control-allow-methods", "x-accel-buffering", "set-cookie"],
+        }
+        for path in ENDPOINTS
+    ]  # fmt: skip
+    rest = {
+        "name": "rest",
+        "match": {"prefix": "/"},
+        "route": {"cluster": "samdrift.api", "timeout": "30s"},
+        "typed_per_filter_config": unasked,
+        "request_headers_to_remove": ["cookie"],
+    }
+    return {"name": "all", "virtual_hosts": [
+        {"name": "all", "domains": ["*"], "routes": cast("list[Json]", [*answered, rest])}]}  # fmt: skip

@@ -1,0 +1,144 @@
+"""From Envoy's access log to a receipt: what a ticket took, and how it ended.
+
+Two ways bring the same facts: the gRPC stream (at once) and the journal on disk (for what was missed). A receipt
+says only what Envoy saw; whether it settles a ticket is for the desk and the ledger to say, once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from samdrift.fairshare.stimuli import Tokens
+from samdrift.gateway.account import Account
+from samdrift.gateway.listener import AUTHZ, USAGE
+from samdrift.spec.usage import Outcome, Usage
+
+_MOST_TOKENS = 10**9  # no request has more; a larger number is a broken engine's
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one request took. `tokens` is None where no engine said a count. Times are seconds, `at` is Unix time of
+    the end. `account` is None if Envoy never had the desk's answer: then no engine saw the request."""
+
+    ticket: str
+    account: Account | None
+    tokens: Tokens | None
+    outcome: Outcome
+    status: int
+    at: float
+    duration: float
+    first_byte: float | None
+    reached_engine: bool
+
+    def usage(self) -> Usage | None:
+        """The row for the ledger; None if nothing was admitted."""
+        if self.account is None:
+            return None
+        tokens, account = self.tokens or Tokens(), self.account
+        return Usage(
+            ticket=self.ticket, organisation=account.organisation, project=account.project, key=account.key,
+            model=account.model, replica=account.replica, endpoint=account.endpoint, priority=account.priority,
+            outcome=self.outcome, status=self.status, input_tokens=tokens.input, cached_tokens=tokens.cached,
+            output_tokens=tokens.output, estimated=self.tokens is None and self.outcome is Outcome.COMPLETED,
+            at=self.at, waited=account.waited, first_byte=self.first_byte, duration=self.duration,
+        )  # fmt: skip
+
+
+def tokens_of(counts: Mapping[str, float]) -> Tokens | None:
+    """The counts that the engine's answer carried: its `usage`, else the running count of its stream."""
+    if "prompt_tokens" in counts:
+        found = counts["prompt_tokens"], counts.get("cached_tokens", 0), counts.get("completion_tokens", 0)
+    elif "predicted_n" in counts:
+        cached = counts.get("cache_n", 0)
+        found = counts.get("prompt_n", 0) + cached, cached, counts["predicted_n"]
+    else:
+        return None
+    return Tokens(*(int(min(max(n, 0), _MOST_TOKENS)) if n == n else 0 for n in found))
+
+
+def outcome_of(status: int, *, client_left: bool, broken: bool) -> Outcome:
+    """How it ended, from the status and what Envoy says went wrong."""
+    if client_left:
+        return Outcome.LEFT
+    if broken or status >= 500 or status == 0:
+        return Outcome.FAILED
+    return Outcome.REJECTED if status >= 400 else Outcome.COMPLETED
+
+
+def receipt_of_entry(entry: Any) -> Receipt:
+    """A receipt from an `HTTPAccessLogEntry` (envoy.data.accesslog.v3)."""
+    common, flags = entry.common_properties, entry.common_properties.response_flags
+    metadata = common.metadata.filter_metadata
+    status = entry.response.response_code.value
+    account = None
+    if AUTHZ in metadata:
+        account = Account.of(metadata[AUTHZ].fields["x-samdrift-account"].string_value)
+    counts = {key: v.number_value for key, v in metadata[USAGE].fields.items()} if USAGE in metadata else {}
+    duration = _seconds(common.duration)
+    first = None
+    if common.HasField("time_to_first_upstream_rx_byte"):
+        first = _first_token(_seconds(common.time_to_first_upstream_tx_byte),
+            _seconds(common.time_to_first_upstream_rx_byte), duration, counts)  # fmt: skip
+    return Receipt(
+        ticket=entry.request.request_id,
+        account=account,
+        tokens=tokens_of(counts),
+        outcome=outcome_of(
+            status,
+            client_left=flags.downstream_connection_termination or flags.downstream_remote_reset,
+            broken=flags.upstream_connection_termination or flags.upstream_remote_reset or flags.local_reset
+            or flags.upstream_connection_failure or flags.stream_idle_timeout or flags.upstream_protocol_error
+            or flags.upstream_max_stream_duration_reached or flags.upstream_request_timeout,
+        ),
+        status=status,
+        at=_seconds(common.start_time) + duration,
+        duration=duration,
+        first_byte=first,
+        reached_engine=first is not None or common.HasField("time_to_first_upstream_tx_byte"),
+    )  # fmt: skip
+
+
+def _seconds(value: Any) -> float:
+    return float(value.seconds) + float(value.nanos) * 1e-9
+
+
+def _first_token(sent: float, headers: float, duration: float, counts: Mapping[str, float]) -> float:
+    """Seconds until the first token. An engine that sends its headers at once says by itself how long it read the prompt."""
+    read = counts.get("prompt_ms", 0.0) / 1000
+    return min(max(headers, sent + read), duration) if 0 <= read < duration else headers
+
+
+_LEFT = frozenset({"DC", "DR"})
+_BROKEN = frozenset({"UC", "UR", "LR", "UF", "SI", "UPE", "UMSDR", "UT"})
+
+
+def receipt_of_line(line: str) -> Receipt | None:
+    """A receipt from a line of the journal; None for a line that is not one (a torn last line, say)."""
+    try:
+        entry = json.loads(line)
+        ticket, status, flags = entry["ticket"], int(entry["status"]), set((entry["flags"] or "").split(","))
+        duration = float(entry["duration"] or 0) / 1000
+        at = float(entry["start"]) + duration
+        counts = {key: float(value) for key, value in (entry["usage"] or {}).items()}
+        account = Account.of(entry["account"]) if isinstance(entry.get("account"), str) else None
+        first = None
+        if entry["first_byte"] is not None:
+            waited = account.waited if account is not None else 0.0
+            first = _first_token(waited, float(entry["first_byte"]) / 1000, duration, counts)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return Receipt(
+        ticket=ticket,
+        account=account,
+        tokens=tokens_of(counts),
+        outcome=outcome_of(status, client_left=bool(flags & _LEFT), broken=bool(flags & _BROKEN)),
+        status=status,
+        at=at,
+        duration=duration,
+        first_byte=first,
+        reached_engine=entry.get("upstream") is not None,
+    )

@@ -1,0 +1,44 @@
+"""What the metrics read when somebody looks: how many wait, which seats are taken, how processes and ledger fare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from samdrift.gateway.desk import Desk
+from samdrift.ledger.writing import UsageWriter
+from samdrift.observe import catalogue as c
+from samdrift.observe.metrics import Reading
+from samdrift.spec.document import Spec
+from samdrift.spec.fleet import Fleet, ReplicaState
+
+
+@dataclass(slots=True)
+class Vitals:
+    """How the processes fare, kept by the runtime."""
+
+    fleet: Fleet = field(default_factory=Fleet)
+    envoy_up: bool = False
+    envoy_restarts: int = 0
+
+
+def readings(spec: Spec, vitals: Vitals, desk: Desk, writer: UsageWriter) -> Iterator[Reading]:
+    """All sampled instruments, now."""
+    scheduler = desk.scheduler
+    for model in spec.models:
+        waiting = scheduler.waiting_by_organisation(model)
+        for organisation in spec.organisations:
+            yield Reading(c.WAITING, waiting.get(organisation, 0), (organisation, model))
+    seats = scheduler.seats()
+    for replica in vitals.fleet.replicas:
+        labels = (replica.model, replica.name)
+        yield Reading(c.SEATS, replica.seats, labels)
+        yield Reading(c.SEATS_IN_USE, seats.get(replica.name, (0, 0))[0], labels)
+        yield Reading(c.REPLICA_UP, replica.state is ReplicaState.UP, labels)
+        yield Reading(c.REPLICA_RESTARTS, max(0, replica.generation - 1), labels)
+    yield Reading(c.GATEWAY_UP, vitals.envoy_up)
+    yield Reading(c.GATEWAY_RESTARTS, vitals.envoy_restarts)
+    for fate, rows in (("written", writer.committed), ("dropped", writer.dropped), ("unfit", writer.unfit)):
+        yield Reading(c.LEDGER_ROWS, rows, (fate,))
+    yield Reading(c.LEDGER_QUEUED, writer.queued)
+    yield Reading(c.LEDGER_BEHIND, writer.behind)

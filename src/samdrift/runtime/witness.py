@@ -1,0 +1,36 @@
+"""Who hears what the desk did: the ledger's writer, the metrics, the traces."""
+
+from __future__ import annotations
+
+from samdrift.gateway.account import Account
+from samdrift.ledger.writing import UsageWriter
+from samdrift.observe.metrics import Metrics
+from samdrift.observe.tracing import Tracing
+from samdrift.spec.problems import Reason
+from samdrift.spec.usage import Usage
+
+
+class Audience:
+    """The desk's `Witness`. Everything here returns at once."""
+
+    def __init__(self, writer: UsageWriter, metrics: Metrics, tracing: Tracing) -> None:
+        self._writer, self._metrics, self._tracing = writer, metrics, tracing
+
+    def admitted(self, ticket: str, account: Account, traceparent: str | None) -> None:
+        """A ticket was admitted."""
+        self._metrics.admitted(account.organisation, account.model, account.waited)
+        self._tracing.admitted(ticket, traceparent)
+
+    def settled(self, usage: Usage) -> None:
+        """A ticket has ended."""
+        self._writer.put(usage)
+        self._metrics.settled(usage)
+        self._tracing.settled(usage)
+
+    def refused(self, reason: Reason, organisation: str | None, model: str | None) -> None:
+        """A request was refused."""
+        self._metrics.refused(reason, organisation, model)
+
+    def receipt(self, kind: str) -> None:
+        """A receipt came."""
+        self._metrics.receipt(kind)
