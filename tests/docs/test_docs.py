@@ -65,7 +65,8 @@ def test_every_command_is_documented_and_has_an_example(name: str, command: clic
 def test_commands_that_documents_name_exist() -> None:
     known = {name.split()[1] for name, _ in COMMANDS} | {"plan", "apply"}  # the two that the critiques say are missing
     text = "\n".join(page.read_text() for page in MARKDOWN)
-    named = set(re.findall(r"(?:^|[`/ ])samdrift ([a-z]+)\b", "\n".join(re.findall(r"`[^`\n]+`|^.*bin/samdrift.*$", text, re.MULTILINE))))
+    code = "\n".join(re.findall(r"`[^`\n]+`|^.*bin/samdrift.*$", text, re.MULTILINE))
+    named = set(re.findall(r"(?:^|[`/ ])samdrift ([a-z]+)\b", code))
     assert named - known == set()
 
 
