@@ -6,7 +6,7 @@ DATA ?= data
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lock clean
+.PHONY: help setup run test soak check lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,10 +31,19 @@ test: setup ## every test (long suites in their short form)
 test-%: setup ## one folder of tests/
 	@$(BIN)/pytest -q tests/$*
 
+soak: setup ## 20,000 requests while engine, control plane and Envoy are killed; SOAK="--requests N --seed N" for others
+	@$(BIN)/python -m bench.soak $(SOAK)
+
 check: setup ## lint, types, import contracts
 	@$(BIN)/ruff check src tests bench
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: setup ## the measurements: what a request costs, beside a bare Envoy (about 5 minutes)
+	@$(BIN)/python -m bench.gateway
+
+bench-peers: setup ## the same load on LiteLLM's and Portkey's gateways (installs them under build/peers)
+	@$(BIN)/python -m bench.peers
 
 lock: ## make the lock files anew from pyproject.toml (needs uv, from PyPI)
 	@requirements/lock

@@ -20,6 +20,7 @@ _COMMANDS = {
     "down": ("samdrift.cli.down", "down_command", "End what a killed service has left behind."),
     "keys": ("samdrift.cli.keys", "keys_group", "Create, list and revoke API keys."),
     "schema": ("samdrift.cli.check", "schema_command", "Print the JSON Schema of the document."),
+    "simulate": ("samdrift.cli.simulate", "simulate_command", "What if: workloads, schedulers and shares, in virtual time."),
     "up": ("samdrift.cli.up", "up_command", "Run a whole community on this machine."),
     "usage": ("samdrift.cli.usage", "usage_command", "Tokens and requests, by organisation."),
 }

@@ -24,9 +24,11 @@ from samdrift.runtime.clock import wall
 from samdrift.runtime.community import Community
 from samdrift.runtime.folders import DataFolderBusy, make_folders
 from samdrift.runtime.guardian import CRASHED, end_with_parent
+from samdrift.runtime.serving import PortTaken
 
 _DEMO_KEY = "demo"
-_UNDERSTOOD = (DocumentRejected, DocumentUnreadable, DataFolderBusy, LedgerUnavailable, RecordsError, SocketsError, OSError)
+_UNDERSTOOD = (DocumentRejected, DocumentUnreadable, DataFolderBusy, LedgerUnavailable, PortTaken, RecordsError, SocketsError,
+    OSError)  # fmt: skip
 
 
 @click.command("control", hidden=True)
@@ -44,7 +46,7 @@ def control_command(document: Path, data: Path, demo: bool, again: bool) -> None
         uvloop.run(_serve(document, data, Announcer(data, keys, again=again)))
     except* _UNDERSTOOD as group:
         for error in _flat(group):
-            click.echo(_sentence(error), err=True)
+            click.echo(str(error), err=True)
         sys.exit(1)
     except* Exception:  # noqa: BLE001 - the trace goes to the terminal, and the guardian starts us again
         traceback.print_exc()
@@ -56,12 +58,6 @@ def _flat(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     for error in group.exceptions:
         found += _flat(error) if isinstance(error, BaseExceptionGroup) else [error]
     return found
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror == "Address already in use":
-        return f"{error}. Another program listens there: stop it, or change `observe.listen` in the document."
-    return str(error)
 
 
 async def _serve(document: Path, data: Path, announcer: Announcer) -> None:

@@ -81,7 +81,7 @@ def question_of(path: str, headers: list[tuple[bytes, bytes]]) -> Question | Non
     if len(parts) != 5:
         return None
     size, stream, most, fault, detail = parts
-    if not size.isdigit() or (most and not most.isdigit()):
+    if not _is_count(size) or (most and not _is_count(most)):
         return None
     fault_found = _REASONS.get(fault) or (Reason.INVALID_BODY if said.get(b"x-samdrift-broken") == b"true" else None)
     return Question(
@@ -96,6 +96,10 @@ def question_of(path: str, headers: list[tuple[bytes, bytes]]) -> Question | Non
         detail=detail,
         traceparent=_text(said.get(b"traceparent")),
     )
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 15
 
 
 def _text(value: bytes | None) -> str | None:

@@ -41,6 +41,7 @@ from samdrift.spec.fleet import Fleet, Replica
 from samdrift.spec.problems import Reason
 from samdrift.spec.usage import Outcome, Usage
 
+_GONE_KEPT = 1_000  # callers who had gone before their question was read; it comes within milliseconds, if at all
 _BYTES_PER_TOKEN = 4  # a first guess, wrong by a factor of two at most for the languages in use; settled exactly later
 
 
@@ -134,8 +135,10 @@ class Desk:
         self._scheduler = Scheduler(tree_of(spec), Fleet(), clock())
         self._pending: dict[str, _Pending] = {}
         self._open: dict[str, OpenTicket] = {}
+        self._gone: dict[str, None] = {}
         self._closing = False
-        self._changed = asyncio.Event()
+        self._due: float | None = None
+        self._sooner = asyncio.Event()
         self._settling: list[asyncio.Future[None]] = []
 
     # -- questions ---------------------------------------------------------------------------------------------
@@ -155,7 +158,6 @@ class Desk:
         if pending.answer is not None:
             return pending.answer
         pending.waiter = asyncio.get_running_loop().create_future()
-        self._changed.set()
         return pending.waiter
 
     def leave(self, ticket: str) -> None:
@@ -163,6 +165,7 @@ class Desk:
         self._pending.pop(ticket, None)
         self._open.pop(ticket, None)
         self._handle(Left(ticket, self._clock()))
+        self._tell_drained()
 
     def _screen(self, question: Question) -> _Pending | Deny:
         """Who asks, is the body sound, may they: all that needs no turn. In this order, so that a stranger learns
@@ -181,8 +184,10 @@ class Desk:
             return self._deny(ticket, refusal.reason, principal, dict(refusal.named))
         if ENDPOINTS.get(question.path) != self._spec.models[model].task:
             return self._deny(ticket, Reason.WRONG_ENDPOINT, principal, {"model": model, "path": question.path})
-        if ticket in self._pending or ticket in self._open:
-            # Envoy makes tickets at random; the same one twice is somebody else at our socket.
+        known = (self._pending, self._open, self._gone, self._scheduler.floor.lapsed)
+        if any(ticket in tickets for tickets in known):
+            # If its receipt came before its question was read, nobody is there any more. Else it is not Envoy who asks:
+            # Envoy makes tickets at random, never the same one twice.
             return self._deny(ticket, Reason.BAD_PROTOCOL, principal, {})
         project = self._spec.organisations[principal.organisation].projects.get(principal.project)
         return _Pending(question, principal, project.priority if project else "interactive")
@@ -210,7 +215,14 @@ class Desk:
             if opened is not None:
                 # The client left while our answer was on its way: Envoy dropped it and no engine saw the request.
                 self._witness.receipt("left")
-                self._handle(Left(receipt.ticket, self._clock()))
+            elif self._pending.pop(receipt.ticket, None) is None:
+                self._gone[receipt.ticket] = None
+                if len(self._gone) > _GONE_KEPT:
+                    del self._gone[next(iter(self._gone))]
+                return
+            # Else it left while it waited, and its receipt was faster than the end of its question: no turn for it.
+            self._handle(Left(receipt.ticket, self._clock()))
+            self._tell_drained()
             return
         self._witness.receipt("settled" if opened is not None else "late")
         self._handle(Finished(receipt.ticket, self._owed(receipt), self._clock()))
@@ -246,6 +258,8 @@ class Desk:
         """Keys changed. A key that is revoked while its request waits is refused now, not when its turn comes."""
         self._roster = roster
         for ticket, pending in list(self._pending.items()):
+            if ticket not in self._pending:
+                continue  # answered meanwhile: time had passed, too
             principal = roster.decide(pending.question.authorization, self._wall())
             if isinstance(principal, Refusal):
                 self._handle(Left(ticket, self._clock()))
@@ -268,6 +282,8 @@ class Desk:
         """Refuse whoever waits and whoever comes; what runs may finish."""
         self._closing = True
         for ticket, pending in list(self._pending.items()):
+            if ticket not in self._pending:
+                continue  # answered meanwhile: time had passed, too
             self._handle(Left(ticket, self._clock()))
             self._answer(pending, self._deny(ticket, Reason.SHUTTING_DOWN, pending.principal, {}, retry_after=2))
 
@@ -304,17 +320,20 @@ class Desk:
     async def run(self) -> None:
         """Tells the scheduler that time has passed, when it matters to it. Runs until cancelled."""
         while True:
-            due = self._scheduler.next_tick()
-            self._changed.clear()
+            due = self._due = self._scheduler.next_tick()
+            self._sooner.clear()
             try:
                 async with asyncio.timeout(None if due is None else max(0.0, due - self._clock()) + 0.001):
-                    await self._changed.wait()
+                    await self._sooner.wait()
             except TimeoutError:
                 self._handle(Ticked(self._clock()))
 
     def _handle(self, stimulus: Stimulus) -> None:
         for effect in self._scheduler.handle(stimulus):
             self._carry_out(effect)
+        due = self._scheduler.next_tick()
+        if due is not None and (self._due is None or due < self._due):
+            self._sooner.set()
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -59,7 +59,7 @@ class Journal:
         for path in files[files.index(known[0]) if known else 0 :]:
             with path.open("rb") as opened:
                 inode, offset = os.fstat(opened.fileno()).st_ino, 0
-                if mark is not None and inode == mark.inode:
+                if mark is not None and inode == mark.inode and mark.offset <= os.fstat(opened.fileno()).st_size:
                     offset = opened.seek(mark.offset)
                 while line := opened.readline(_LONGEST_LINE):
                     if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:

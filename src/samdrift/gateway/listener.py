@@ -123,6 +123,7 @@ def _connection_manager(
             "random_sampling": {"value": spec.observe.trace_fraction * 100},
             "client_sampling": {"value": 0},
             "spawn_upstream_span": False,
+            "max_path_tag_length": 0,  # a client may write into its path whatever it likes
             "provider": _filter("envoy.tracers.opentelemetry", typed(
                 "envoy.config.trace.v3.OpenTelemetryConfig",
                 service_name="samdrift-gateway",

@@ -14,6 +14,7 @@ from pathlib import Path
 from samdrift.access.principal import Principal
 from samdrift.access.roster import Refusal, Roster
 from samdrift.api.app import Api, Knowledge
+from samdrift.engines.identities import identity_of
 from samdrift.engines.processes import Kept, Program, keep
 from samdrift.engines.records import Records
 from samdrift.engines.supervising import DRIVERS, Progress, Supervisor, WeightsProblems
@@ -41,6 +42,7 @@ from samdrift.runtime.tickets import load_tickets, save_tickets
 from samdrift.runtime.witness import Audience
 from samdrift.spec.differing import differences
 from samdrift.spec.document import Model, Spec
+from samdrift.spec.findings import spell_path
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
 from samdrift.spec.problems import Reason
 
@@ -92,7 +94,7 @@ class Community:
         self._reload.set()
 
     async def run(self) -> None:
-        """Serve until `stop`. Raises DataFolderBusy, LedgerUnavailable or OSError (a port is taken) if it cannot start."""
+        """Serve until `stop`. Raises DataFolderBusy, LedgerUnavailable, PortTaken or OSError if it cannot start."""
         make_folders(self._data)
         with locked(self._data, "control"):
             os.chdir(self._data)  # sockets are named relative to it, as in Envoy's configuration
@@ -129,7 +131,9 @@ class Community:
         self._reconciler = Reconciler(Journal(data / places.journal), self._writer, self._desk.settle,
             self._load_mark, self._store_mark, self._publisher.reopen_logs)  # fmt: skip
         for ticket in load_tickets(data / "run/tickets.json"):
-            self._desk.resume(ticket)
+            # The list may be a second old. Whoever has a row has been settled, and no receipt will come again.
+            if await asyncio.to_thread(self._ledger.usage_of, ticket.ticket) is None:
+                self._desk.resume(ticket)
         (data / places.receipts).unlink(missing_ok=True)
         receipts = await listen(Receiving(self._reconciler.hear), places.receipts)
         house.push_async_callback(receipts.stop, 0.2)
@@ -138,7 +142,7 @@ class Community:
 
         exposition = Exposition(self._metrics, lambda: readings(self._spec, self._vitals, self._desk, self._writer),
             self._readiness)  # fmt: skip
-        await house.enter_async_context(serving(exposition, tcp_socket(spec.observe.listen), "metrics"))
+        await house.enter_async_context(serving(exposition, tcp_socket(spec.observe.listen, "observe.listen"), "metrics"))
         api = Api(Knowledge(self._who, self._models, self._readiness, self._refused, int(wall())))
         await house.enter_async_context(serving(api, unix_socket(data / places.api), "api"))
         admission = Admission(self._desk, monotonic, self._metrics.decided)
@@ -149,6 +153,12 @@ class Community:
         self._supervisor = Supervisor(folder=data, base=folder_of(self._document), records=records,
             told=self._fleet_told, progress=self._say, drained=self._desk.drained, grace=_GRACE)  # fmt: skip
         await house.enter_async_context(running(self._supervisor.run(spec), "engines"))
+        before = records.find("envoy")
+        if before is None or before.identity is None or identity_of(before.identity.pid) != before.identity:
+            # Envoy would share the port with another Envoy; nobody else may be there before it is started.
+            tcp_socket(spec.gateway.listen, "gateway.listen").close()
+        # If Envoy died while we were away, another generation comes up, and what was resumed is known to be lost.
+        self._envoy_generation = None if before is None else before.generation
         program = Program("envoy", envoy_command(places), data / "logs/envoy.out", cwd=data, owner="gateway")
         await house.enter_async_context(running(keep(program, records=records, ready=self._publisher.ready,
             told=self._envoy_told, grace=_GRACE), "envoy"))  # fmt: skip
@@ -259,7 +269,7 @@ class Community:
         fixed = [change.path for change in changes if change.restart]
         if fixed:
             self._say("The document was not changed: these settings need a restart of the service: "
-                + ", ".join(map(str, fixed)))  # fmt: skip
+                + ", ".join(map(spell_path, fixed)))  # fmt: skip
             return
         try:
             await self._supervisor.apply(spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -41,14 +42,27 @@ def unix_socket(path: Path) -> socket.socket:
     return made
 
 
-def tcp_socket(listen: str) -> socket.socket:
-    """A listening TCP socket at `host:port`. Raises OSError if the port is taken."""
+class PortTaken(Exception):  # noqa: N818 - the name says what is so
+    """Another program listens where we are to listen. The text is a sentence for people."""
+
+
+def tcp_socket(listen: str, setting: str) -> socket.socket:
+    """A listening TCP socket at `host:port`, which `setting` of the document names. Raises PortTaken, or OSError if this
+    is no address of this machine."""
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind((host, int(port)))
-    made.listen(128)
+    try:
+        made.bind((host, int(port)))
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise PortTaken(
+            f"Another program listens at {listen}. Stop it, or change `{setting}` in the document."
+        ) from error
     made.setblocking(False)
     return made
 

@@ -1,0 +1,183 @@
+"""From what Envoy saw to a receipt, and from that to a row of the ledger."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
+from google.protobuf.json_format import ParseDict
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samdrift.fairshare.stimuli import Tokens
+from samdrift.gateway.account import Account
+from samdrift.gateway.settlement import outcome_of, receipt_of_entry, receipt_of_line, tokens_of
+from samdrift.spec.usage import Outcome
+
+ACCOUNT = Account("aarhus", "default", "k1", "chat", "chat-0", "/v1/chat/completions", "batch", 1.5, 400)
+COUNTS = {"prompt_tokens": 35, "cached_tokens": 30, "completion_tokens": 6}
+
+
+def entry(**changed: Any) -> HTTPAccessLogEntry:
+    """As Envoy reports it over gRPC."""
+    account, counts = changed.pop("account", ACCOUNT.text()), changed.pop("counts", COUNTS)
+    status, times = changed.pop("status", 200), changed.pop("times", {"timeToFirstUpstreamTxByte": "0.002s",
+        "timeToFirstUpstreamRxByte": "0.250s"})  # fmt: skip
+    metadata: dict[str, Any] = {}
+    if account is not None:
+        metadata["envoy.filters.http.ext_authz"] = {"x-samdrift-account": account}
+    if counts is not None:
+        metadata["samdrift.usage"] = counts
+    return ParseDict(
+        {
+            "commonProperties": {"startTime": "2027-01-15T08:00:00.500Z", "duration": "1.500s", "responseFlags": changed,
+                "metadata": {"filterMetadata": metadata}, **times},
+            "request": {"requestId": "t1"},
+            "response": {"responseCode": status},
+        },
+        HTTPAccessLogEntry(),
+    )  # fmt: skip
+
+
+def line(**changed: Any) -> str:
+    """As Envoy writes it into the journal."""
+    usual: dict[str, Any] = {"ticket": "t1", "account": ACCOUNT.text(), "usage": COUNTS, "status": 200, "flags": None,
+        "start": "1800000000.500000", "duration": 1500, "first_byte": 250, "upstream": "chat-0"}  # fmt: skip
+    return json.dumps({**usual, **changed})
+
+
+def test_both_ways_bring_the_same_receipt() -> None:
+    heard, written = receipt_of_entry(entry()), receipt_of_line(line())
+    assert written == heard
+    assert (heard.ticket, heard.account, heard.tokens) == ("t1", ACCOUNT, Tokens(35, 30, 6))
+    assert (heard.outcome, heard.status, heard.at, heard.duration) == (Outcome.COMPLETED, 200, 1_800_000_002.0, 1.5)
+    assert (heard.first_byte, heard.reached_engine) == (0.25, True)
+
+
+def test_a_receipt_becomes_a_row() -> None:
+    row = receipt_of_entry(entry()).usage()
+    assert row is not None
+    assert (row.ticket, row.organisation, row.project, row.key, row.model) == ("t1", "aarhus", "default", "k1", "chat")
+    assert (row.replica, row.endpoint, row.priority, row.waited) == ("chat-0", "/v1/chat/completions", "batch", 1.5)
+    assert (row.input_tokens, row.cached_tokens, row.output_tokens, row.estimated) == (35, 30, 6, False)
+    assert (row.outcome, row.status, row.at, row.duration) == (Outcome.COMPLETED, 200, 1_800_000_002.0, 1.5)
+
+
+@pytest.mark.parametrize("account", [None, "", "-", "a;b"])
+def test_what_was_not_admitted_is_no_row(account: str | None) -> None:
+    heard, written = receipt_of_entry(entry(account=account)), receipt_of_line(line(account=account))
+    assert written is not None
+    assert (heard.account, heard.usage()) == (written.account, written.usage()) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "letters", "status", "outcome"),
+    [
+        ({}, None, 200, Outcome.COMPLETED),
+        ({}, None, 400, Outcome.REJECTED),
+        ({}, None, 499, Outcome.REJECTED),
+        ({}, None, 500, Outcome.FAILED),
+        ({}, None, 0, Outcome.FAILED),
+        ({"downstreamConnectionTermination": True}, "DC", 0, Outcome.LEFT),
+        ({"downstreamConnectionTermination": True}, "DC", 200, Outcome.LEFT),
+        ({"downstreamRemoteReset": True}, "DR", 200, Outcome.LEFT),
+        ({"downstreamConnectionTermination": True, "upstreamConnectionTermination": True}, "DC,UC", 200, Outcome.LEFT),
+        ({"upstreamConnectionTermination": True}, "UC", 200, Outcome.FAILED),
+        ({"upstreamRemoteReset": True}, "UR", 200, Outcome.FAILED),
+        ({"localReset": True}, "LR", 200, Outcome.FAILED),
+        ({"upstreamConnectionFailure": True}, "UF", 503, Outcome.FAILED),
+        ({"streamIdleTimeout": True}, "SI", 200, Outcome.FAILED),
+        ({"upstreamProtocolError": True}, "UPE", 200, Outcome.FAILED),
+        ({"upstreamMaxStreamDurationReached": True}, "UMSDR", 200, Outcome.FAILED),
+        ({"upstreamRequestTimeout": True}, "UT", 200, Outcome.FAILED),
+    ],
+)
+def test_how_it_ended_is_read_alike_from_both(
+    flags: dict[str, bool], letters: str | None, status: int, outcome: Outcome
+) -> None:
+    written = receipt_of_line(line(flags=letters, status=status))
+    assert written is not None
+    assert written.outcome is outcome
+    assert receipt_of_entry(entry(status=status, **flags)).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("counts", "tokens"),
+    [
+        ({}, None),
+        ({"completion_tokens": 5}, None),
+        ({"prompt_tokens": 5}, Tokens(5, 0, 0)),
+        ({"prompt_tokens": 5, "predicted_n": 99, "prompt_n": 99}, Tokens(5, 0, 0)),
+        ({"predicted_n": 7}, Tokens(0, 0, 7)),
+        ({"predicted_n": 7, "prompt_n": 31, "cache_n": 4}, Tokens(35, 4, 7)),
+        ({"prompt_n": 31}, None),
+        ({"prompt_tokens": 1e300, "completion_tokens": -5}, Tokens(10**9, 0, 0)),
+        ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, Tokens(0, 0, 10**9)),
+    ],
+)
+def test_counts_are_read_and_kept_within_reason(counts: dict[str, float], tokens: Tokens | None) -> None:
+    assert tokens_of(counts) == tokens
+
+
+@given(counts=st.dictionaries(st.sampled_from(["prompt_tokens", "cached_tokens", "completion_tokens", "prompt_n", "cache_n",
+    "predicted_n"]), st.floats()))  # fmt: skip
+def test_whatever_an_engine_counts_is_a_sane_number(counts: dict[str, float]) -> None:
+    found = tokens_of(counts)
+    assert found is None or all(0 <= n <= 10**9 for n in (found.input, found.cached, found.output))
+
+
+def test_an_answer_without_counts_is_marked_as_estimated_and_one_that_failed_is_not() -> None:
+    for status, estimated in ((200, True), (400, False), (500, False)):
+        row = receipt_of_entry(entry(counts=None, status=status)).usage()
+        assert row is not None
+        assert (row.estimated, row.input_tokens, row.output_tokens) == (estimated, 0, 0)
+
+
+def test_the_first_token_is_dated_by_the_engine_where_its_headers_come_before_it() -> None:
+    headers_at_once = {"timeToFirstUpstreamTxByte": "0.002s", "timeToFirstUpstreamRxByte": "0.003s"}
+    assert receipt_of_entry(entry(counts={"prompt_ms": 400.0}, times=headers_at_once)).first_byte == pytest.approx(0.402)
+    assert receipt_of_entry(entry(counts={}, times=headers_at_once)).first_byte == pytest.approx(0.003)
+    # What cannot be is not believed.
+    for absurd in (-5.0, 1e9, float("nan"), float("inf")):
+        assert receipt_of_entry(entry(counts=None, times=headers_at_once)).first_byte == pytest.approx(0.003)
+        written = receipt_of_line(line(usage={"prompt_ms": absurd}))
+        assert written is not None
+        assert written.first_byte == 0.25
+
+
+def test_what_no_engine_saw_has_no_first_byte() -> None:
+    heard = receipt_of_entry(entry(times={}))
+    written = receipt_of_line(line(first_byte=None, upstream=None))
+    assert written is not None
+    assert (heard.first_byte, heard.reached_engine) == (written.first_byte, written.reached_engine) == (None, False)
+
+
+TORN = [line()[:n] for n in (0, 1, 20, len(line()) - 1)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*TORN, "null", "[]", "{}", "1", '"x"', "\x00", line(status=None), line(status="x"), line(start=None), line(start="soon"),
+        line(usage=[1]), line(usage={"prompt_tokens": "many"}), line(flags=7), line(duration="long"), line(ticket=None),
+        line(ticket=5)],
+)  # fmt: skip
+def test_a_line_that_is_none_is_none(text: str) -> None:
+    assert receipt_of_line(text) is None
+
+
+@given(text=st.text() | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps))
+def test_no_line_makes_it_stumble(text: str) -> None:
+    receipt_of_line(text)
+
+
+@given(changed=st.dictionaries(st.sampled_from(list(json.loads(line()))), st.none() | st.text() | st.floats() | st.lists(st.none())))
+def test_no_value_in_a_line_makes_it_stumble(changed: dict[str, Any]) -> None:
+    found = receipt_of_line(line(**changed))
+    assert found is None or isinstance(found.ticket, str)
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_who_left_left_whatever_else_went_wrong(left: bool) -> None:
+    assert outcome_of(503, client_left=left, broken=True) is (Outcome.LEFT if left else Outcome.FAILED)
