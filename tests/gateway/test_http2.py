@@ -29,8 +29,8 @@ def test_a_request_over_http_2_is_served_like_any_other(entrance: Entrance) -> N
 
 
 BAD = {
-    "a length that is too short": usual(BODY)[:-1] + [(b"content-length", b"1")],
-    "a length that is too long": usual(BODY)[:-1] + [(b"content-length", b"17")],
+    "a length that is too short": [*usual(BODY)[:-1], (b"content-length", b"1")],
+    "a length that is too long": [*usual(BODY)[:-1], (b"content-length", b"17")],
     "two lengths": usual(BODY, (b"content-length", b"1")),
     "a coding": usual(BODY, (b"transfer-encoding", b"chunked")),
     "a header of a connection": usual(BODY, (b"connection", b"keep-alive")),

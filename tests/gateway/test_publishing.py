@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -128,7 +127,7 @@ def test_only_what_changed_is_written(document: Callable[..., Spec], tmp_path: P
     publisher.write(snapshot_of(spec, Fleet(), reserved=frozenset({"new_field"})))
     assert files["clusters"].stat().st_ino == before["clusters"]
     assert "new_field" in files["listeners"].read_text()
-    assert not [name for name in os.listdir(tmp_path / "envoy") if name.startswith(".")]
+    assert not list((tmp_path / "envoy").glob(".*"))
 
 
 def test_an_envoy_that_is_not_there_is_not_ready(tmp_path: Path) -> None:

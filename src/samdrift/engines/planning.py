@@ -8,11 +8,20 @@ from pathlib import Path
 from samdrift.engines.drivers import Planned
 from samdrift.engines.weights import Weights
 from samdrift.spec.document import Model, Spec
+from samdrift.spec.fleet import Fleet, Replica, ReplicaState
 
 
 def replica_names(name: str, model: Model) -> tuple[str, ...]:
     """The names of a model's replicas: `NAME-0`, `NAME-1`, … No two models can share one."""
     return tuple(f"{name}-{number}" for number in range(model.replicas))
+
+
+def expected_fleet(spec: Spec) -> Fleet:
+    """The replicas that this document will have, all of them starting and nowhere yet."""
+    return Fleet(tuple(
+        Replica(replica, name, "", model.seats, model.context, ReplicaState.STARTING)
+        for name, model in sorted(spec.models.items())
+        for replica in replica_names(name, model)))  # fmt: skip
 
 
 def plan(

@@ -12,9 +12,12 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from samdrift.engines.conversion import ConversionError, convert, digest_of
-from samdrift.engines.ggufs import GgufError, Head, read_head
+# `ggufs` and `conversion` load numpy, a quarter of a second: not before weights are looked at, so that a control plane that was
+# killed is back sooner.
+if TYPE_CHECKING:
+    from samdrift.engines.ggufs import Head
 
 Step = Callable[[str, float], None]
 """Told what is being done (`reading`, `converting`) and which part of it is done, from 0 to 1."""
@@ -74,6 +77,8 @@ def _in_package(reference: str, rest: str) -> Path:
 
 
 def _head(path: Path, reference: str) -> Head:
+    from samdrift.engines.ggufs import GgufError, read_head
+
     try:
         return read_head(path)
     except GgufError as error:
@@ -81,6 +86,8 @@ def _head(path: Path, reference: str) -> Head:
 
 
 def _converted(folder: Path, reference: str, cache: Path, step: Step) -> Path:
+    from samdrift.engines.conversion import ConversionError, digest_of
+
     try:
         digest = digest_of(folder, lambda share: step("reading", share))
         target = cache / f"{digest}.gguf"
@@ -96,6 +103,8 @@ def _converted(folder: Path, reference: str, cache: Path, step: Step) -> Path:
 
 def _write(folder: Path, target: Path) -> None:
     """Convert beside `target`, then move into place: what stands there is always whole."""
+    from samdrift.engines.conversion import convert
+
     descriptor, name = tempfile.mkstemp(prefix=target.stem[:16] + "-", suffix=".new", dir=target.parent)
     os.close(descriptor)
     new = Path(name)

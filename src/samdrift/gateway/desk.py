@@ -301,10 +301,6 @@ class Desk:
         """For those who look and do not touch: metrics, status."""
         return self._scheduler
 
-    def knows(self, replica: str) -> bool:
-        """Whether this replica was in the last fleet."""
-        return replica in self._fleet
-
     @property
     def open_tickets(self) -> tuple[OpenTicket, ...]:
         """Admitted, not settled."""

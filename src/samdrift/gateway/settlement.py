@@ -131,6 +131,8 @@ def receipt_of_line(line: str) -> Receipt | None:
             first = _first_token(waited, float(entry["first_byte"]) / 1000, duration, counts)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+    if not isinstance(ticket, str):
+        return None
     return Receipt(
         ticket=ticket,
         account=account,

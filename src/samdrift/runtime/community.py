@@ -15,6 +15,7 @@ from samdrift.access.principal import Principal
 from samdrift.access.roster import Refusal, Roster
 from samdrift.api.app import Api, Knowledge
 from samdrift.engines.identities import identity_of
+from samdrift.engines.planning import expected_fleet
 from samdrift.engines.processes import Kept, Program, keep
 from samdrift.engines.records import Records
 from samdrift.engines.supervising import DRIVERS, Progress, Supervisor, WeightsProblems
@@ -78,6 +79,7 @@ class Community:
         self._fleet_changed, self._envoy_up = asyncio.Event(), asyncio.Event()
         self._stop, self._reload = asyncio.Event(), asyncio.Event()
         self._announced = False
+        self._known: set[str] = set()  # replicas that Envoy has been told of
         self._began = monotonic()
 
     @property
@@ -145,6 +147,8 @@ class Community:
         await house.enter_async_context(serving(exposition, tcp_socket(spec.observe.listen, "observe.listen"), "metrics"))
         api = Api(Knowledge(self._who, self._models, self._readiness, self._refused, int(wall())))
         await house.enter_async_context(serving(api, unix_socket(data / places.api), "api"))
+        # Those who come before the engines are found wait for them; without this they would be told that there are none.
+        self._desk.fleet_changed(expected_fleet(spec))
         admission = Admission(self._desk, monotonic, self._metrics.decided)
         self._publisher.write(self._snapshot(Fleet()))
         await house.enter_async_context(serving(admission, unix_socket(data / places.ask), "admission"))
@@ -201,13 +205,14 @@ class Community:
             self._fleet_changed.clear()
             await self._envoy_up.wait()
             fleet = self._vitals.fleet
-            self._desk.fleet_changed(Fleet(tuple(r if self._desk.knows(r.name) else _not_yet(r) for r in fleet.replicas)))
+            self._desk.fleet_changed(Fleet(tuple(r if r.name in self._known else _not_yet(r) for r in fleet.replicas)))
             try:
                 await self._publisher.publish(self._snapshot(fleet))
             except SnapshotRejected as rejected:
                 _log.error("snapshot rejected")
                 self._say(str(rejected))
                 continue
+            self._known = {replica.name for replica in fleet.replicas}
             self._desk.fleet_changed(fleet)
             if not self._announced and self._readiness()[0]:
                 self._announced = True
