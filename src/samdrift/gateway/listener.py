@@ -111,7 +111,8 @@ def _connection_manager(
         early_header_mutation_extensions=[_filter("envoy.http.early_header_mutation.header_mutation", typed(
             "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
             mutations=[{"remove": "x-request-id"}, *({"remove_on_match": {"key_matcher": {"prefix": prefix}}}
-                # Envoy obeys x-envoy-* (timeouts, retries) from private addresses, where our clients are.
+                # Envoy obeys x-envoy-* (timeouts, retries) from addresses that it takes for internal. It takes none for
+                # that as we set it up; this does not depend on it.
                 for prefix in ("x-samdrift-", "x-envoy-"))]))],
         http_filters=_filters(spec, reserved),
         route_config=_routes(spec, stripped),

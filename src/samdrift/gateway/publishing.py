@@ -102,5 +102,6 @@ def envoy_command(places: Places) -> tuple[str, ...]:
         "--component-log-level", "misc:error",
         "--disable-hot-restart",
         "--file-flush-interval-msec", "100",
-        "--drain-time-s", "30",
+        # A changed listener leaves its old connections this long to finish; a stream may run that long.
+        "--drain-time-s", "3600",
     )  # fmt: skip

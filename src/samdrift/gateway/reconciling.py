@@ -16,6 +16,7 @@ from samdrift.gateway.settlement import Receipt, receipt_of_line
 from samdrift.spec.usage import Usage
 
 _REMEMBERED = 100_000  # receipts between the stream and the journal; at 2,500 a second the journal is 40 s late
+_PATIENCE = 5.0  # seconds
 _TICKET = b'"ticket":"'
 
 
@@ -71,14 +72,22 @@ class Reconciler:
         done = mark
         while True:
             done = await self._compare(done)
-            if self._books.behind:
-                done = await self._replay(mark)
-            if done is not None and done != mark and await self._books.settled():
+            if self._books.behind and done is not None:
+                await self._replay(mark, done)
+            if done is not None and done != mark and await self._booked():
                 await self._store(done.text())
                 mark = done
             if self._journal.turn(mark):
                 await self._reopen()
             await asyncio.sleep(pause)
+
+    async def _booked(self) -> bool:
+        """Whether everything so far is committed. A ledger that stalls must not stop the comparison: then, not yet."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await self._books.settled()
+        except TimeoutError:
+            return False
 
     async def _committed(self) -> Mark | None:
         return Mark.of(await self._load())
@@ -101,13 +110,12 @@ class Reconciler:
                 await asyncio.sleep(0)  # a long journal must not hold up those who ask
         return done
 
-    async def _replay(self, since: Mark | None) -> Mark | None:
-        """The ledger stalled and rows were dropped: put all again that is not known to be committed."""
+    async def _replay(self, since: Mark | None, until: Mark) -> None:
+        """The ledger stalled and rows were dropped: put all again that is not known to be committed, and not what has not
+        been compared yet."""
         self._books.resume()
-        done = since
         rows: list[Usage] = []
         for line, place in self._journal.lines(since):
-            done = place
             receipt = receipt_of_line(line.decode("utf-8", "replace"))
             usage = receipt.usage() if receipt is not None else None
             if usage is not None:
@@ -115,8 +123,9 @@ class Reconciler:
             if len(rows) >= 200:
                 await self._books.append(rows)
                 rows = []
+            if place == until:
+                break
         await self._books.append(rows)
-        return done
 
 
 def _remember(tickets: dict[str, None], ticket: str) -> None:

@@ -76,8 +76,9 @@ class Community:
         self._spec = read_document(self._document)
         self._vitals = Vitals()
         self._envoy_generation: int | None = None
-        self._fleet_changed, self._envoy_up = asyncio.Event(), asyncio.Event()
+        self._fleet_known, self._fleet_changed, self._envoy_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._stop, self._reload = asyncio.Event(), asyncio.Event()
+        self._changing = asyncio.Lock()  # one change of keys or document at a time
         self._announced = False
         self._known: set[str] = set()  # replicas that Envoy has been told of
         self._began = monotonic()
@@ -124,7 +125,8 @@ class Community:
         await house.enter_async_context(running(self._writer.run(), "ledger writer"))
         house.push_async_callback(self._writer.flush, 1.0)
 
-        self._desk = Desk(spec, await self._roster(spec), Audience(self._writer, self._metrics, self._tracing),
+        self._current = await self._enrolled(spec)
+        self._desk = Desk(spec, self._current, Audience(self._writer, self._metrics, self._tracing),
             monotonic, wall)  # fmt: skip
         await house.enter_async_context(running(self._desk.run(), "admission desk"))
         await house.enter_async_context(running(self._follow_keys(), "roster"))
@@ -148,12 +150,12 @@ class Community:
         api = Api(Knowledge(self._who, self._models, self._readiness, self._refused, int(wall())))
         await house.enter_async_context(serving(api, unix_socket(data / places.api), "api"))
         # Those who come before the engines are found wait for them; without this they would be told that there are none.
-        self._desk.fleet_changed(expected_fleet(spec))
+        records = house.enter_context(Records(data / "run"))
+        self._desk.fleet_changed(expected_fleet(spec, {record.name: record.generation for record in records.all()}))
         admission = Admission(self._desk, monotonic, self._metrics.decided)
         self._publisher.write(self._snapshot(Fleet()))
         await house.enter_async_context(serving(admission, unix_socket(data / places.ask), "admission"))
 
-        records = house.enter_context(Records(data / "run"))
         self._supervisor = Supervisor(folder=data, base=folder_of(self._document), records=records,
             told=self._fleet_told, progress=self._say, drained=self._desk.drained, grace=_GRACE)  # fmt: skip
         await house.enter_async_context(running(self._supervisor.run(spec), "engines"))
@@ -181,6 +183,7 @@ class Community:
 
     def _fleet_told(self, fleet: Fleet) -> None:
         self._vitals.fleet = fleet
+        self._fleet_known.set()
         self._fleet_changed.set()
 
     def _envoy_told(self, kept: Kept) -> None:
@@ -199,7 +202,9 @@ class Community:
 
     async def _follow_fleet(self) -> None:
         """Hand each new fleet to Envoy and to the desk. The desk hears first of what is gone, Envoy first of what is new:
-        nobody is ever sent to a replica that Envoy does not know."""
+        nobody is ever sent to a replica that Envoy does not know. Before the supervisor has looked, no fleet is known:
+        an empty one would end what runs on engines that are still to be found."""
+        await self._fleet_known.wait()
         while True:
             await self._fleet_changed.wait()
             self._fleet_changed.clear()
@@ -237,10 +242,12 @@ class Community:
 
     # -- keys and document ---------------------------------------------------------------------------------------
 
-    async def _roster(self, spec: Spec) -> Roster:
-        self._roster_version = await asyncio.to_thread(self._ledger.roster_version)
-        self._current = Roster.of(spec, await asyncio.to_thread(self._ledger.keys))
-        return self._current
+    async def _enrolled(self, spec: Spec) -> Roster:
+        """A roster of this document and the keys of now. Raises LedgerUnavailable."""
+        version = await asyncio.to_thread(self._ledger.roster_version)
+        roster = Roster.of(spec, await asyncio.to_thread(self._ledger.keys))
+        self._roster_version = version
+        return roster
 
     async def _follow_keys(self) -> None:
         """Keys are changed in the ledger by others (`samdrift keys`); they take effect here within a second."""
@@ -249,7 +256,9 @@ class Community:
             try:
                 version = await asyncio.to_thread(self._ledger.roster_version)
                 if version != self._roster_version:
-                    self._desk.enrol(await self._roster(self._spec))
+                    async with self._changing:
+                        self._current = await self._enrolled(self._spec)
+                        self._desk.enrol(self._current)
                     _log.info("keys changed")
             except LedgerUnavailable as error:
                 # Keys that are known stay good: a ledger that is away must not lock everybody out.
@@ -276,14 +285,16 @@ class Community:
             self._say("The document was not changed: these settings need a restart of the service: "
                 + ", ".join(map(spell_path, fixed)))  # fmt: skip
             return
-        try:
-            await self._supervisor.apply(spec)
-        except WeightsProblems as problems:
-            self._say(f"The document was not changed: {problems}")
-            return
-        self._spec = spec
-        self._metrics.reshape(spec.organisations, spec.models)
-        self._desk.reshape(spec, await self._roster(spec))
+        async with self._changing:
+            try:
+                roster = await self._enrolled(spec)
+                await self._supervisor.apply(spec)
+            except (WeightsProblems, LedgerUnavailable) as problem:
+                self._say(f"The document was not changed: {problem}")
+                return
+            self._spec, self._current = spec, roster  # all at once: nothing is awaited from here to the end of the change
+            self._metrics.reshape(spec.organisations, spec.models)
+            self._desk.reshape(spec, roster)
         place_json(self._data / "document.json", spec.model_dump(mode="json"))
         self._fleet_changed.set()
         _log.info("document changed", extra={"count": len(changes)})
@@ -315,7 +326,11 @@ class Community:
         return str(found) if found is not None else None
 
     async def _store_mark(self, text: str) -> None:
-        await asyncio.to_thread(self._ledger.set_mark, _JOURNAL, text)
+        try:
+            await asyncio.to_thread(self._ledger.set_mark, _JOURNAL, text)
+        except LedgerUnavailable as error:
+            # The rows up to here are committed; without the mark some would be read again, which does no harm.
+            _log.warning("mark could not be stored", exc_info=error)
 
 
 def _not_yet(replica: Replica) -> Replica:

@@ -10,7 +10,7 @@ from samdrift.spec.findings import Path, spell_path
 from samdrift.spec.secret_references import is_one_reference
 from samdrift.spec.shape import Kind, Shape, settings_of
 
-LIVE = frozenset({"community", "organisations", "fairness"})
+LIVE = frozenset({"community", "fairness", "models", "organisations", "pools"})
 """Sections that a running community takes up at once. A change anywhere else needs a restart; a new section
 does too, until it is shown not to."""
 
