@@ -55,6 +55,11 @@ class _Load:
         self._made = 0
 
     @property
+    def running(self) -> int:
+        """How many run: less than all seats, where some are kept free."""
+        return len(self._running)
+
+    @property
     def now(self) -> float:
         """Seconds."""
         return self._made / 2
@@ -70,7 +75,7 @@ class _Load:
 
     def receipt(self) -> Finished:
         """Of one of those who run."""
-        self._running.rotate(self._random.randrange(SEATS))
+        self._running.rotate(self._random.randrange(len(self._running)))
         tokens = Tokens(self._random.randrange(1, 2000), 0, self._random.randrange(1, 512))
         return Finished(self._running.popleft(), tokens, self.now)
 
@@ -97,7 +102,7 @@ def _settling(load: _Load) -> list[float]:
     replicas = load.replicas
     draining = tuple(replace(replica, state=ReplicaState.DRAINING) for replica in replicas)
     load.heard(load.scheduler.handle(FleetChanged(Fleet(draining), load.now)))
-    times = [_timed(load, load.receipt()) for _ in range(SEATS)]
+    times = [_timed(load, load.receipt()) for _ in range(load.running)]
     load.heard(load.scheduler.handle(FleetChanged(Fleet(replicas), load.now)))
     for _ in range(SEATS):
         load.heard(load.scheduler.handle(load.arrival()))

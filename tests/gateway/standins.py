@@ -123,8 +123,9 @@ class StandInDesk:
                 pass
             self.gone.add(question.ticket)
             return
-        for message in response_of(answer):
-            await send(dict(message))
+        status, headers, body = response_of(answer)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     @contextmanager
     def deciding(self, decide: Callable[[Question], Answer | None]) -> Iterator[None]:

@@ -16,10 +16,12 @@ def replica_names(name: str, model: Model) -> tuple[str, ...]:
     return tuple(f"{name}-{number}" for number in range(model.replicas))
 
 
-def expected_fleet(spec: Spec) -> Fleet:
-    """The replicas that this document will have, all of them starting and nowhere yet."""
+def expected_fleet(spec: Spec, generations: Mapping[str, int]) -> Fleet:
+    """The replicas that this document will have, all of them starting and nowhere yet. `generations` are those that
+    were last recorded: what is found running is of the same, and what was in flight on it is not lost."""
     return Fleet(tuple(
-        Replica(replica, name, "", model.seats, model.context, ReplicaState.STARTING)
+        Replica(replica, name, "", model.seats, model.context, ReplicaState.STARTING,
+            generations.get(replica, 0))
         for name, model in sorted(spec.models.items())
         for replica in replica_names(name, model)))  # fmt: skip
 

@@ -72,10 +72,10 @@ def _remove(address: str) -> None:
 class _Place:
     """Where one replica lives. `wanted` is what the document last said; None means that it is to go."""
 
-    def __init__(self, wanted: Planned) -> None:
+    def __init__(self, wanted: Planned, generation: int) -> None:
         self.wanted: Planned | None = wanted
         self.shown = wanted
-        self.kept = Kept(wanted.name, "starting", None, 0)
+        self.kept = Kept(wanted.name, "starting", None, generation)
         self.draining = False
         self.changed = asyncio.Event()
 
@@ -193,7 +193,8 @@ class Supervisor:
             place.want(wanted.get(name))
         for name, replica in wanted.items():
             if name not in self._places:
-                self._places[name] = _Place(replica)
+                record = self._records.find(name)
+                self._places[name] = _Place(replica, 0 if record is None else record.generation)
                 self._group.create_task(self._live(self._places[name]), name=f"replica {name}")
         self._attached.want(spec, self._group)
         self._tell()

@@ -42,6 +42,7 @@ from samdrift.spec.problems import Reason
 from samdrift.spec.usage import Outcome, Usage
 
 _GONE_KEPT = 1_000  # callers who had gone before their question was read; it comes within milliseconds, if at all
+_LOOK = 1.0  # seconds; asking the scheduler after each event when it is due next would cost more than the event
 _BYTES_PER_TOKEN = 4  # a first guess, wrong by a factor of two at most for the languages in use; settled exactly later
 
 
@@ -158,6 +159,7 @@ class Desk:
         if pending.answer is not None:
             return pending.answer
         pending.waiter = asyncio.get_running_loop().create_future()
+        self._sooner.set()
         return pending.waiter
 
     def leave(self, ticket: str) -> None:
@@ -319,16 +321,16 @@ class Desk:
             due = self._due = self._scheduler.next_tick()
             self._sooner.clear()
             try:
-                async with asyncio.timeout(None if due is None else max(0.0, due - self._clock()) + 0.001):
+                async with asyncio.timeout(None if due is None else min(_LOOK, max(0.0, due - self._clock()) + 0.001)):
                     await self._sooner.wait()
             except TimeoutError:
-                self._handle(Ticked(self._clock()))
+                if due is not None and due <= self._clock():
+                    self._handle(Ticked(self._clock()))
 
     def _handle(self, stimulus: Stimulus) -> None:
         for effect in self._scheduler.handle(stimulus):
             self._carry_out(effect)
-        due = self._scheduler.next_tick()
-        if due is not None and (self._due is None or due < self._due):
+        if self._due is None:
             self._sooner.set()
 
     def _carry_out(self, effect: Effect) -> None:

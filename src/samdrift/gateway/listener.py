@@ -207,7 +207,8 @@ def _routes(spec: Spec, stripped: frozenset[str]) -> Json:
             "route": {
                 "cluster_header": "x-samdrift-replica",
                 "timeout": seconds(times.request),
-                "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
+                # Before the first byte of an answer only: a kept connection may just have been closed by the engine.
+                "retry_policy": {"retry_on": "connect-failure,refused-stream,reset", "num_retries": 2},
             },
                 # `x-samdrift-facts` stays: the access log asks for it, and it tells an engine nothing it does not know.
             "request_headers_to_remove": [*_SECRETS, *sorted(stripped), "x-samdrift-replica", "x-samdrift-model",

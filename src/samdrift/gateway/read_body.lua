@@ -8,6 +8,7 @@
 
 local MAX_DEPTH = @MAX_DEPTH@
 local MAX_MARKS = 200000 -- structural characters: bounds the time a hostile body can cost (about 20 ms)
+local UNBOUNDED = { too_deep = true, too_complex = true }
 local RESERVED = { @RESERVED@ }
 
 local find, byte, sub = string.find, string.byte, string.sub
@@ -117,7 +118,7 @@ function envoy_on_request(handle)
     if not fault then fault, detail, stream, limit = read(text, names) end
   end
   if fault then
-    headers:replace("content-type", "text/plain") -- spares the parser
+    if UNBOUNDED[fault] then headers:replace("content-type", "text/plain") end -- spares the parser
     headers:replace("x-samdrift-facts", size .. ";0;;" .. fault .. ";" .. detail)
   else
     headers:replace("x-samdrift-model", detail)

@@ -88,9 +88,9 @@ def _clusters(spec: Spec, fleet: Fleet, places: Places) -> list[Json]:
         address = {"socket_address": {"address": url.hostname or "", "port_value": port}}
         clusters.append(_cluster(TRACES, address, http1(idle="60s"), 100) | {"type": "STRICT_DNS"})
     clusters += [
-        # One request a connection: llama.cpp closes one after a stream although it announced to keep it, and each open one
-        # takes a thread of it. On this machine a connection costs little.
-        _cluster(replica.name, _address(replica), http1(idle="3s", requests=1), replica.seats + 1000)
+        # Each open connection takes a thread of llama.cpp, which has 2 · seats + 8 of them; and it closes one after 100 requests, after
+        # 5 s, and after a stream although it announced to keep it (the router tries such a request again, see `listener`).
+        _cluster(replica.name, _address(replica), http1(idle="3s", requests=90), replica.seats + 1000, 2 * replica.seats)
         for replica in sorted(fleet.replicas, key=lambda r: r.name)
         if replica.state is not ReplicaState.DOWN
     ]
@@ -106,10 +106,10 @@ def http1(*, idle: str, requests: int | None = None) -> Json:
     return {"http_protocol_options": {}, "common": common}
 
 
-def _cluster(name: str, address: Json, protocol: Json, most: int) -> Json:
+def _cluster(name: str, address: Json, protocol: Json, most: int, connections: int | None = None) -> Json:
     protocol = dict(protocol)
     common = protocol.pop("common", {})
-    limits = {"max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": 100}
+    limits = {"max_connections": connections or most, "max_pending_requests": most, "max_requests": most, "max_retries": 100}
     endpoint = {"lb_endpoints": [{"endpoint": {"address": address}}]}
     return typed("envoy.config.cluster.v3.Cluster",
         name=name,

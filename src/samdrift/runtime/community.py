@@ -19,7 +19,7 @@ from samdrift.engines.planning import expected_fleet
 from samdrift.engines.processes import Kept, Program, keep
 from samdrift.engines.records import Records
 from samdrift.engines.supervising import DRIVERS, Progress, Supervisor, WeightsProblems
-from samdrift.gateway.admission import Admission
+from samdrift.gateway.asking import answering
 from samdrift.gateway.desk import Desk
 from samdrift.gateway.journal import Journal
 from samdrift.gateway.placing import place_json
@@ -152,9 +152,8 @@ class Community:
         # Those who come before the engines are found wait for them; without this they would be told that there are none.
         records = house.enter_context(Records(data / "run"))
         self._desk.fleet_changed(expected_fleet(spec, {record.name: record.generation for record in records.all()}))
-        admission = Admission(self._desk, monotonic, self._metrics.decided)
         self._publisher.write(self._snapshot(Fleet()))
-        await house.enter_async_context(serving(admission, unix_socket(data / places.ask), "admission"))
+        await house.enter_async_context(answering(self._desk, unix_socket(data / places.ask), monotonic, self._metrics.decided))
 
         self._supervisor = Supervisor(folder=data, base=folder_of(self._document), records=records,
             told=self._fleet_told, progress=self._say, drained=self._desk.drained, grace=_GRACE)  # fmt: skip
@@ -165,7 +164,7 @@ class Community:
             tcp_socket(spec.gateway.listen, "gateway.listen").close()
         # If Envoy died while we were away, another generation comes up, and what was resumed is known to be lost.
         self._envoy_generation = None if before is None else before.generation
-        program = Program("envoy", envoy_command(places), data / "logs/envoy.out", cwd=data, owner="gateway")
+        program = Program("envoy", envoy_command(places, _workers()), data / "logs/envoy.out", cwd=data, owner="gateway")
         await house.enter_async_context(running(keep(program, records=records, ready=self._publisher.ready,
             told=self._envoy_told, grace=_GRACE), "envoy"))  # fmt: skip
         await house.enter_async_context(running(self._follow_fleet(), "fleet"))
@@ -331,6 +330,12 @@ class Community:
         except LedgerUnavailable as error:
             # The rows up to here are committed; without the mark some would be read again, which does no harm.
             _log.warning("mark could not be stored", exc_info=error)
+
+
+def _workers() -> int:
+    """Half of the cores for Envoy, at most eight: one worker carries thousands of requests a second, and more workers than cores
+    to spare make each request dearer (on two cores, two workers took a quarter more processor time than one)."""
+    return max(1, min(8, len(os.sched_getaffinity(0)) // 2))
 
 
 def _not_yet(replica: Replica) -> Replica:

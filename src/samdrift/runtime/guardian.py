@@ -22,6 +22,7 @@ CRASHED = 70
 """Exit code of a control plane that met what it did not expect (EX_SOFTWARE of sysexits.h)."""
 
 _FIRST, _LONGEST, _PROVEN = 0.1, 5.0, 60.0
+_SAME = 0.5  # seconds within which signals are one wish: some programs signal a process and its group
 _HOPELESS = 5  # crashes in a row, each within a minute of its start
 _PR_SET_PDEATHSIG = 1
 
@@ -32,7 +33,7 @@ class Guardian:
     def __init__(self, command: Sequence[str], say: Callable[[str], None], clean_up: Callable[[], None]) -> None:
         self._command, self._say, self._clean_up = command, say, clean_up
         self._child: subprocess.Popen[bytes] | None = None
-        self._stops = 0
+        self._stops, self._stopped = 0, 0.0
 
     def run(self) -> int:
         """Start, wait, start again; returns the exit code."""
@@ -62,7 +63,10 @@ class Guardian:
             again = True
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stops += 1
+        now = time.monotonic()
+        if self._stops and now - self._stopped < _SAME:
+            return
+        self._stops, self._stopped = self._stops + 1, now
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM if self._stops == 1 else signal.SIGKILL)
 
