@@ -126,7 +126,7 @@ BODIES = {
     "a byte order mark": (b"\xef\xbb\xbf" + GOOD, 400, "invalid_json"),
     "UTF-16": (GOOD.decode().encode("utf-16"), 400, "invalid_json"),
     "a comment": (b"/* hi */" + GOOD, 400, "invalid_json"),
-    "single quotes": (GOOD.replace(b'"', b"'"), 400, "missing_model"),
+    "single quotes": (GOOD.replace(b'"', b"'"), 400, "invalid_json"),
     "NaN": (with_text('"temperature":NaN'), 400, "invalid_json"),
     "a NUL in the text": (GOOD.replace(b"Hi", b"H\x00i"), 400, "invalid_json"),
     "broken UTF-8": (GOOD.replace(b"Hi", b"\xff\xfe\xc3"), 400, "invalid_json"),

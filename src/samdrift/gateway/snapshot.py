@@ -88,8 +88,8 @@ def _clusters(spec: Spec, fleet: Fleet, places: Places) -> list[Json]:
         address = {"socket_address": {"address": url.hostname or "", "port_value": port}}
         clusters.append(_cluster(TRACES, address, http1(idle="60s"), 100) | {"type": "STRICT_DNS"})
     clusters += [
-        # Each open connection takes a thread of llama.cpp, which has 2 · seats + 8 of them; and it closes one after 100 requests, after
-        # 5 s, and after a stream although it announced to keep it (the router tries such a request again, see `listener`).
+        # Each open connection takes a thread of llama.cpp, which has 2 · seats + 8 of them; and it closes one after 100
+        # requests, after 5 s, and after a stream although it announced to keep it (the router tries such a request again).
         _cluster(replica.name, _address(replica), http1(idle="3s", requests=90), replica.seats + 1000, 2 * replica.seats)
         for replica in sorted(fleet.replicas, key=lambda r: r.name)
         if replica.state is not ReplicaState.DOWN
