@@ -45,6 +45,9 @@ bench: setup ## the measurements: what a request costs, beside a bare Envoy (abo
 bench-peers: setup ## the same load on LiteLLM's and Portkey's gateways (installs them under build/peers)
 	@$(BIN)/python -m bench.peers
 
+bench-fairness: setup ## what one member's flood does to the others, with a real model (about 6 minutes)
+	@$(BIN)/python -m bench.fairness
+
 lock: ## make the lock files anew from pyproject.toml (needs uv, from PyPI)
 	@requirements/lock
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,11 +130,12 @@ async def get(address: str, path: str) -> tuple[int, bytes]:
 @dataclass(frozen=True, slots=True)
 class Subject:
     """Something that answers at `address`. `parts` are the processes that do it, by name; `headers` are what a client
-    must send."""
+    must send; `watch` is where it tells its metrics."""
 
     address: str
     parts: dict[str, int]
     headers: tuple[dict[str, str], ...] = ({},)
+    watch: str = ""
 
     def cpu(self) -> dict[str, float]:
         """Seconds of processor time so far, by part."""
@@ -217,7 +218,7 @@ async def product(folder: Path, engines: Mapping[str, str], **more: Any) -> Asyn
     data.mkdir(parents=True, mode=0o700)
     path = folder / "document.yaml"
     path.write_text(yaml.safe_dump(document(port, metrics, engines, **more)))
-    keys = await asyncio.to_thread(_make_keys, data)
+    keys = await asyncio.to_thread(_make_keys, data, more.get("organisations", ORGANISATIONS))
     log = folder / "product.log"
     argv = [sys.executable, "-m", "samdrift.cli", "up", str(path), "--data", str(data)]
     async with process(argv, log) as started:
@@ -233,7 +234,7 @@ async def product(folder: Path, engines: Mapping[str, str], **more: Any) -> Asyn
         if control not in family or len(envoys) != 1:
             raise Broken(f"the product's processes are not as expected: {family}")
         yield Subject(f"127.0.0.1:{port}", {"envoy": envoys[0], "control": control, "guardian": started.pid},
-            tuple({"authorization": f"Bearer {key}"} for key in keys))  # fmt: skip
+            tuple({"authorization": f"Bearer {key}"} for key in keys), f"127.0.0.1:{metrics}")  # fmt: skip
 
 
 def ledger_of(folder: Path) -> Ledger:
@@ -241,13 +242,13 @@ def ledger_of(folder: Path) -> Ledger:
     return Ledger.open(f"sqlite:///{folder / 'data/ledger.sqlite'}")
 
 
-def _make_keys(data: Path) -> list[str]:
+def _make_keys(data: Path, organisations: Iterable[str]) -> list[str]:
     """A few keys for each organisation, in turn, so that neighbours in the load are of different members."""
     ledger = Ledger.open(f"sqlite:///{data / 'ledger.sqlite'}")
     try:
         texts = []
         for n in range(KEYS_EACH):
-            for organisation in ORGANISATIONS:
+            for organisation in organisations:
                 record, text = mint_key(organisation, "app", f"bench {n}", secret_bytes=secrets.token_bytes(SECRET_BYTES),
                     id_bytes=secrets.token_bytes(ID_BYTES), now=time.time())  # noqa: TID251 - this is the caller  # fmt: skip
                 ledger.add_key(record)

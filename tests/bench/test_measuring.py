@@ -107,6 +107,33 @@ def test_events_are_counted_wherever_the_network_cuts_them():
         assert (taken.events, len(taken.latencies)) == (3, 1), f"cut every {size} bytes"
 
 
+def test_under_a_flood_the_others_wait_less_than_first_come_first_served_would_have_them(folder):
+    from bench.fairness import QUICK, chart_of, figures_of, measured, percentile, rounds_of, show_parts
+    from bench.subjects import fake_engine
+
+    async def play():
+        # A fake engine of an even pace, so that this is quick and the order of the figures is no matter of luck.
+        async with fake_engine(str(folder / "engine.sock"), folder / "log", "--per-token", "0.01") as engine:
+            return await measured(QUICK, folder, {"address": engine.address})
+
+    found = asyncio.run(play())
+
+    parts = (found.alone, found.shares, found.first_come)
+    assert all(told.status == 200 and len(told.tokens) == QUICK.short for one in parts for told in one.usual)
+    assert len({tuple(told.who for told in one.usual) for one in parts}) == 1, "the same arrivals three times"
+    half = [percentile(one.waits(), 0.5) for one in parts]
+    assert half[1] < half[2] / 2, "under the flood"
+    assert found.first_come.rate(found.first_come.flood) > 0 < found.shares.rate(found.shares.flood)
+    [back] = found.absent
+    assert back.held == 4
+    assert 0 < back.first <= back.whole
+    figures = [figure for some in figures_of(found).values() for figure in some]
+    assert all(figure.value >= 0 for figure in figures)
+    show_parts(found)
+    assert json.loads(json.dumps(rounds_of(found, QUICK)))["waits"]["shares"]
+    assert chart_of(found).startswith("<svg")
+
+
 def test_a_target_is_met_or_missed_and_a_figure_without_one_is_neither():
     from bench.report import Figure
 

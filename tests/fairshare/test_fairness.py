@@ -116,9 +116,10 @@ def test_shares_follow_weights_within_three_percent(stage, simulation):
 
 def test_an_idle_neighbour_changes_nothing_between_the_others(stage, simulation):
     sizes = {"a": (400, 300), "b": (100, 100)}
-    alone = simulation(stage({"a": 1.0, "b": 2.0}, seats=4, watch=False), sizes).run(1500)
-    beside = simulation(stage({"a": 1.0, "b": 2.0, "idle": 50.0}, seats=4, watch=False), sizes).run(1500)
-    assert alone == beside
+    alone = simulation(stage({"a": 1.0, "b": 2.0}, seats=4, watch=False), sizes).run(4000)
+    beside = simulation(stage({"a": 1.0, "b": 2.0, "idle": 50.0}, seats=4, watch=False), sizes).run(4000)
+    for served in (alone, beside):
+        assert served["b"] / served["a"] == pytest.approx(2.0, rel=0.03)
 
 
 @pytest.mark.parametrize("keys", [2, 50, 1000])
@@ -193,6 +194,18 @@ def test_a_free_turn_is_charged_all_the_same(stage):
     for _ in range(20):
         s.finishes(s.admitted[-1])
     assert 9 <= sum(ticket.startswith("b") for ticket in s.admitted) <= 12
+
+
+def test_a_flood_of_requests_that_the_engine_turns_down_does_not_starve_anybody(stage):
+    s = stage({"flood": 1.0, "calm": 1.0})
+    s.arrives("flood", "f")
+    for n in range(5):
+        s.arrives("calm", f"c{n}", input=10, output=0)
+    for n in range(60):
+        s.arrives("flood", f"f{n}", input=0, output=0)
+        size = 10 if s.admitted[-1].startswith("c") else 0
+        s.finishes(s.admitted[-1], input=size, output=0)
+    assert sum(ticket.startswith("c") for ticket in s.admitted) >= 4
 
 
 def test_whoever_returns_is_never_behind_virtual_time(stage):

@@ -39,7 +39,7 @@ def test_every_stimulus_survives_being_written(tree, engine):
 def test_a_day_replays_under_another_document(tree, engine):
     lines = [line_of(FleetChanged(Fleet((engine("chat-0", 1),)), 0.0)), line_of(ARRIVED), "\n"]
     effects = [effect for _, effects in replay(tree({"århus": 2.0}), lines) for effect in effects]
-    assert effects == [Admit("t", "chat-0", 0.0, 268.0)]
+    assert effects == [Admit("t", "chat-0", 0.0, 268.0, band=1)]
 
 
 @pytest.mark.parametrize(

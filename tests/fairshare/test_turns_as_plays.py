@@ -91,15 +91,20 @@ def test_interactive_goes_before_batch_of_the_same_organisation(stage):
     assert s.admitted == ["running", "person", "app", "night"]
 
 
-def test_calling_it_interactive_gains_nothing_against_another_organisation(stage):
-    s = stage({"patient": 1.0, "urgent": 1.0})
+def test_calling_it_interactive_goes_first_within_the_share_and_not_beyond(stage):
+    """With a window of 6 s of its own share, at some 50 weighted tokens a second: a burst of one turn, and one more that
+    overdraws."""
+    s = stage({"patient": 1.0, "urgent": 1.0}, guarantee_window=6.0, waits={"interactive": 100.0, "batch": 900.0})
     s.arrives("urgent", "u0")
-    for n in range(1, 4):
+    for n in range(1, 6):
         s.arrives("patient", f"p{n}", priority="batch")
         s.arrives("urgent", f"u{n}", priority="interactive")
-    for _ in range(6):
+    for _ in range(10):
+        s.passes(3)
         s.finishes(s.admitted[-1])
-    assert s.admitted == ["u0", "p1", "u1", "p2", "u2", "p3", "u3"]
+    turns = "".join(ticket[0] for ticket in s.admitted)
+    assert turns.startswith("uu")
+    assert turns[:8].count("p") >= 3, "beyond its share interactive waits for batch within its share"
 
 
 def test_batch_that_has_waited_for_long_counts_as_more_urgent(stage):
@@ -188,7 +193,7 @@ def test_sending_one_at_a_time_does_not_escape_what_the_last_one_cost(stage):
         s.arrives("polite")
         size = 1000 if s.admitted[-1].startswith("huge") else 100
         s.finishes(s.admitted[-1], input=size)
-        if not any(t.startswith("huge") for t in s.scheduler.floor.room.waiters):
+        if not any(t.startswith("huge") for t in (*s.scheduler.floor.room.waiters, *s.scheduler.floor.running)):
             s.arrives("huge", f"huge{n}", input=1000)
     turns = [ticket[0] for ticket in s.admitted]
     assert turns.count("h") <= 1 + turns.count("p") * 300 / 1200 + 1
@@ -198,10 +203,10 @@ def _refunded(s, **how):
     """b was served to 6 000 while a's one running request was charged as much; then it turns out to have cost nearly
     nothing, so that a, who still waits, is owed some twenty turns."""
     s.arrives("a", "a0", input=6000, **how)
-    s.arrives("a", "a1", **how)
-    s.arrives("a", "a2", **how)
     for n in range(40):
         s.arrives("b", f"b{n}")
+    s.arrives("a", "a1", **how)
+    s.arrives("a", "a2", **how)
     for n in range(20):
         s.finishes(f"b{n}")
     return s
@@ -219,15 +224,15 @@ def test_sending_more_while_waiting_loses_nothing_of_what_one_is_owed(stage):
 
 
 def test_growing_more_urgent_with_age_loses_nothing_of_what_one_is_owed(stage):
-    s = stage({"a": 1.0, "b": 1.0}, seats=2, waits={"interactive": 5000.0, "standard": 5000.0, "batch": 900.0})
-    _refunded(s, priority="batch")
+    s = stage({"a": 1.0, "b": 1.0}, seats=2, waits={"interactive": 5000.0, "standard": 900.0, "batch": 900.0})
+    _refunded(s, priority="standard")
     root = s.scheduler.floor.pools["chat"].turns.root
     s.finishes("a0", input=1, output=0)
     owed = root.children["a"].u
     assert owed < root.v
     s.now = 500.0
     s.tell(Ticked(500.0))
-    assert s.scheduler.floor.room.waiters["a2"].standing == 1
+    assert s.scheduler.floor.room.waiters["a2"].standing == 0
     assert root.children["a"].u == owed
 
 

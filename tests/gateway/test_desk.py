@@ -18,7 +18,7 @@ from samdrift.access.roster import Roster
 from samdrift.fairshare.invariants import violations
 from samdrift.fairshare.stimuli import Tokens
 from samdrift.gateway.account import Account
-from samdrift.gateway.desk import Allow, Answer, Deny, Desk, OpenTicket, Question
+from samdrift.gateway.desk import Allow, Answer, Deny, Desk, OpenTicket, Question, Turn
 from samdrift.gateway.settlement import Receipt
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
@@ -61,12 +61,14 @@ class Recorder:
     def __init__(self) -> None:
         self.admissions: list[str] = []
         self.traces: dict[str, str | None] = {}
+        self.turns: dict[str, Turn] = {}
         self.refusals: list[tuple[Reason, str | None, str | None]] = []
         self.rows: list[Usage] = []
         self.receipts: list[str] = []
 
-    def admitted(self, ticket: str, account: Account, traceparent: str | None) -> None:
+    def admitted(self, ticket: str, account: Account, traceparent: str | None, turn: Turn) -> None:
         self.admissions.append(ticket)
+        self.turns[ticket] = turn
         self.traces[ticket] = traceparent
 
     def refused(self, reason: Reason, organisation: str | None, model: str | None) -> None:
@@ -207,7 +209,8 @@ async def test_whoever_waited_too_long_is_refused_to_the_second() -> None:
         waiter = p.wait("t2", "viborg")
         answer = await waiter
         assert isinstance(answer, Deny)
-        assert (answer.reason, answer.named) == (Reason.WAITED_TOO_LONG, {"model": "chat", "waited": "20 s"})
+        assert answer.reason is Reason.WAITED_TOO_LONG
+        assert answer.named | {"model": "chat", "waited": "20 s"} == answer.named
         assert p.clock() == pytest.approx(1020, abs=0.01)
         assert answer.retry_after is not None
         assert answer.retry_after >= 1

@@ -107,13 +107,13 @@ def test_an_engine_that_does_not_answer_in_time_is_504(hasty: Entrance) -> None:
     assert hasty.line(receipt.ticket).outcome is Outcome.FAILED
 
 
-def test_an_engine_that_breaks_before_it_answers_is_503_and_is_not_asked_twice(entrance: Entrance) -> None:
+def test_an_engine_that_breaks_before_it_answers_is_503_after_two_more_tries(entrance: Entrance) -> None:
     before = len(entrance.cut.all)
     with entrance.desk.deciding(lambda question: allow(question, replica=CUTTING)):
         response = entrance.post(BODY)
     says(response, Reason.ENGINE_FAILED)
     assert response.headers["retry-after"] == "1"
-    assert len(entrance.cut.all) == before + 1
+    assert len(entrance.cut.all) == before + 3  # a kept connection may have been closed just then; an engine is not worn out
     receipt = entrance.receipt(entrance.desk.asked.all[-1].question.ticket)
     assert (receipt.outcome, receipt.reached_engine, receipt.tokens) == (Outcome.FAILED, True, None)
 

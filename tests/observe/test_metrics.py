@@ -77,6 +77,21 @@ def test_a_settled_request_is_counted_for_its_organisation_and_model(metrics):
     assert value(metrics, "gen_ai_server_time_per_output_token_seconds_sum", **served) == pytest.approx(0.1)
 
 
+def test_waits_are_told_apart_by_why_it_was_their_turn_and_comebacks_are_timed(metrics):
+    for band, waited in ((0, 0.2), (2, 3.0), (2, 4.0)):
+        metrics.admitted("aarhus", "chat-small", waited, band)
+    metrics.admitted("odense", "invented", 1.0, 3)
+    metrics.reclaimed("chat-small", 0.5)
+    waits = {band: value(metrics, "samdrift_band_wait_seconds_sum", model="chat-small", band=band) for band in catalogue.BANDS}
+    assert waits == {"own": 0.2, "own-batch": None, "borrowed": 7.0, "borrowed-batch": None}
+    assert value(metrics, "samdrift_band_wait_seconds_count", model="unknown", band="borrowed-batch") == 1
+    assert value(metrics, "samdrift_reclaim_seconds_sum", model="chat-small") == 0.5
+    metrics.reshape(["aarhus"], ["embed"])
+    assert value(metrics, "samdrift_band_wait_seconds_sum", model="chat-small", band="own") is None
+    metrics.admitted("aarhus", "embed", 1.0, 1)
+    assert value(metrics, "samdrift_band_wait_seconds_sum", model="embed", band="own-batch") == 1.0
+
+
 def test_a_request_that_generated_nothing_does_not_move_the_distributions(metrics):
     metrics.settled(dataclasses.replace(USAGE, outcome=Outcome.FAILED, output_tokens=0, first_byte=0.1))
     found = samples(metrics)

@@ -19,10 +19,13 @@ _COMMANDS = {
     "doctor": ("samdrift.cli.doctor", "doctor_command", "What is missing on this machine, and how to mend it."),
     "down": ("samdrift.cli.down", "down_command", "End what a killed service has left behind."),
     "keys": ("samdrift.cli.keys", "keys_group", "Create, list and revoke API keys."),
+    "replay": ("samdrift.cli.replay", "replay_command", "A recorded day under other shares: who would have waited how long."),
     "schema": ("samdrift.cli.check", "schema_command", "Print the JSON Schema of the document."),
     "simulate": ("samdrift.cli.simulate", "simulate_command", "What if: workloads, schedulers and shares, in virtual time."),
+    "status": ("samdrift.cli.status", "status_command", "Who runs, who waits, whose share is used: live."),
     "up": ("samdrift.cli.up", "up_command", "Run a whole community on this machine."),
     "usage": ("samdrift.cli.usage", "usage_command", "Tokens and requests, by organisation."),
+    "why": ("samdrift.cli.why", "why_command", "Why a request waited, went in or was refused."),
 }
 
 

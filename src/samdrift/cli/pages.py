@@ -54,9 +54,10 @@ def _pages_of(command: click.Command, name: str, parent: click.Context) -> list[
         return pages
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     page = f"## {name}\n\n```\n{usage}\n```\n\n{_prose(command)}\n"
-    rows = [row for row in (p.get_help_record(context) for p in command.get_params(context)) if row is not None]
-    if rows:
-        page += "\n| option | |\n|---|---|\n" + "".join(f"| `{a}` | {b} |\n".replace("|  |", "| |") for a, b in rows)
+    rows = [row for row in (p.get_help_record(context) for p in command.params) if row is not None]
+    # Not asked of click, which keeps for good what its answer was when the command was first run, alone perhaps.
+    rows.append((", ".join(context.help_option_names), "Show this message and exit."))
+    page += "\n| option | |\n|---|---|\n" + "".join(f"| `{a}` | {b} |\n".replace("|  |", "| |") for a, b in rows)
     return [page]
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 from samdrift.fairshare.amounts import MOST_COST, MOST_TOKENS, clamped
 from samdrift.fairshare.stimuli import Estimate, Tokens, Tree
 
-COLD_OUTPUT = 128.0
-"""Tokens of output that are expected of a stranger."""
-LEAST_CHARGE = 1.0
-"""A turn is never free, in weighted tokens: free turns would let one member pass all others for ever."""
+COLD_INPUT, COLD_OUTPUT = 256.0, 128.0
+"""Tokens that are expected of a stranger."""
+LEAST_COST = 1.0
+"""A turn is never free, in weighted tokens: whoever floods us with requests that an engine turns down at once would else
+always be next."""
 _GAIN = 1 / 5
+_GAIN_VARIANCE = 1 / 20
+_NINE_OF_TEN = 1.28  # standard deviations
 _MOST_REMEMBERED = 4096
 
 
 class CostModel:
-    """c = w_in·(input − cached) + w_cached·cached + w_out·output. Every result is finite and not negative."""
+    """c = w_in·(input − cached) + w_cached·cached + w_out·output. Every result is finite and at least `LEAST_COST`."""
 
     __slots__ = ("_cached", "_input", "_output")
 
@@ -29,37 +34,78 @@ class CostModel:
         whole = clamped(tokens.input, MOST_TOKENS)
         cached = clamped(tokens.cached, whole)
         output = clamped(tokens.output, MOST_TOKENS)
-        return min(self._input * (whole - cached) + self._cached * cached + self._output * output, MOST_COST)
+        return _within(self._input * (whole - cached) + self._cached * cached + self._output * output)
 
-    def charge(self, asked: float, output: float) -> float:
-        """What is charged at admission for `asked` tokens of input and so many expected of output; none of
-        it is expected to be cached."""
-        return min(max(self._input * asked + self._output * output, LEAST_CHARGE), MOST_COST)
+    def charge(self, asked: float, output: float, cached: float = 0.0) -> float:
+        """What is charged at admission for `asked` tokens of input, `cached` of them expected to be known still, and so
+        many expected of output."""
+        return _within(self._input * (asked - cached) + self._cached * cached + self._output * output)
+
+    @property
+    def usual(self) -> float:
+        """What is believed of a request of which nothing is known."""
+        return self.charge(COLD_INPUT, COLD_OUTPUT)
 
 
-class Outputs:
-    """How much output to expect for one model: a moving average (gain 1/5) of what finished requests of the
-    same organisation, project and priority had. What is not heard of for long is forgotten when there are
-    too many."""
+def _within(cost: float) -> float:
+    return min(max(cost, LEAST_COST), MOST_COST)
 
-    __slots__ = ("_means",)
+
+class _Habit:
+    """What finished requests of one kind had: the mean output, its variance, and the part of the input that was
+    cached."""
+
+    __slots__ = ("cached", "mean", "variance")
+
+    def __init__(self, output: float, cached: float) -> None:
+        self.mean = output
+        self.variance = (output / 2) ** 2  # one says little of how they differ
+        self.cached = cached
+
+
+class Habits:
+    """What to expect for one model: moving averages of what finished requests of the same organisation, project and
+    priority had. What is not heard of for long is forgotten when there are too many."""
+
+    __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._means: dict[tuple[str, str, int], float] = {}
+        self._known: dict[tuple[str, str, int], _Habit] = {}
 
     def expect(self, organisation: str, project: str, rank: int, most: float | None) -> float:
-        """Tokens of output, at most `most`, the client's own limit."""
-        mean = self._means.get((organisation, project, rank), COLD_OUTPUT)
+        """Tokens of output, on average, at most `most`, the client's own limit."""
+        habit = self._known.get((organisation, project, rank))
+        mean = COLD_OUTPUT if habit is None else habit.mean
         return mean if most is None else min(mean, most)
 
-    def learn(self, organisation: str, project: str, rank: int, output: float) -> None:
-        """A request finished with this many tokens of output."""
-        output = clamped(output, MOST_TOKENS)
-        # Out and in again: the dict's order is by when a mean was last heard of.
-        mean = self._means.pop((organisation, project, rank), None)
-        self._means[organisation, project, rank] = output if mean is None else mean + _GAIN * (output - mean)
-        if len(self._means) > _MOST_REMEMBERED:
-            del self._means[next(iter(self._means))]
+    def expect_high(self, organisation: str, project: str, rank: int, most: float | None) -> float:
+        """Tokens of output that nine of ten do not exceed, if they are spread like a bell, at most `most`."""
+        habit = self._known.get((organisation, project, rank))
+        high = 2 * COLD_OUTPUT if habit is None else habit.mean + _NINE_OF_TEN * sqrt(habit.variance)
+        return high if most is None else min(high, most)
+
+    def expect_cached(self, organisation: str, project: str, rank: int, asked: float) -> float:
+        """How many of the tokens asked for the engine will know still."""
+        habit = self._known.get((organisation, project, rank))
+        return 0.0 if habit is None else habit.cached * asked
+
+    def learn(self, organisation: str, project: str, rank: int, tokens: Tokens) -> None:
+        """A request finished."""
+        output, whole = clamped(tokens.output, MOST_TOKENS), clamped(tokens.input, MOST_TOKENS)
+        cached = clamped(tokens.cached, whole) / whole if whole else 0.0
+        # Out and in again: the dict's order is by when a habit was last heard of.
+        key = organisation, project, rank
+        habit = self._known.pop(key, None)
+        if habit is None:
+            habit = _Habit(output, cached)
+        else:
+            off = output - habit.mean
+            habit.mean += _GAIN * off
+            habit.variance += _GAIN_VARIANCE * (off * off - habit.variance)
+            habit.cached += _GAIN * (cached - habit.cached)
+        self._known[key] = habit
+        if len(self._known) > _MOST_REMEMBERED:
+            del self._known[next(iter(self._known))]
 
 
 def limits_of(estimate: Estimate) -> tuple[float, float | None]:

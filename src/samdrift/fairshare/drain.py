@@ -4,39 +4,48 @@ from __future__ import annotations
 
 from math import ceil
 
-from samdrift.fairshare.amounts import LONGEST, clamped
+from samdrift.fairshare.amounts import LONGEST, MOST_TOKENS, clamped
+from samdrift.fairshare.nominal import COLD_RESIDENCE
 from samdrift.fairshare.seats import COMEBACK
 
 _GAIN = 1 / 5
-_COLD_RESIDENCE, _COLD_COST = 5.0, 512.0
 _SOONEST, _LATEST = 1.0, 120.0
 
 
 class Drain:
-    """Moving averages (gain 1/5) of how long a request sits and what it costs; a guess before the first."""
+    """Moving averages (gain 1/5) of how long a request sits, what it costs and how fast it speaks; a guess before the
+    first."""
 
-    __slots__ = ("_cost", "_residence")
+    __slots__ = ("_cost", "_residence", "learnt", "pace")
 
     def __init__(self) -> None:
         self._residence: float | None = None
         self._cost: float | None = None
+        self.learnt = 0
+        """From how many requests."""
+        self.pace = 0.0
+        """How many tokens of output a second a request says, as an average over its time on a seat; 0 if unknown."""
 
-    def learn(self, residence: float, cost: float) -> None:
-        """A request sat for this many seconds and cost so many weighted tokens."""
+    def learn(self, residence: float, cost: float, output: float) -> None:
+        """A request sat for this many seconds, cost so many weighted tokens and had so many tokens of output."""
         residence = clamped(residence, LONGEST)
         self._residence = _mean(self._residence, residence)
         self._cost = _mean(self._cost, cost)
+        self.learnt += 1
+        if residence > 0:
+            pace = clamped(output, MOST_TOKENS) / residence
+            self.pace = _mean(self.pace or pace, pace)
 
-    def wait(self, seats: int, own: float, part: float, everyone: float) -> float:
+    def wait(self, seats: int, own: float, part: float, everyone: float, usual: float) -> float:
         """Seconds until it is the turn of a request that comes now.
 
-        `own` is the cost of what its organisation has waiting, `part` the organisation's part of the weights
-        of those who wait, `everyone` the cost of all that waits. The seats work off seats·cost/residence per
-        second, of which the organisation gets its part: Ŵ = own/(part·rate) + residence/seats; and never
-        more than it takes to serve all.
+        `usual` is what a request costs as long as none has finished; `own` is the cost of what its organisation has
+        waiting, `part` the organisation's part of the weights of those who wait, `everyone` the cost of all that waits.
+        The seats work off seats·cost/residence per second, of which the organisation gets its part:
+        Ŵ = own/(part·rate) + residence/seats; and never more than it takes to serve all.
         """
-        residence = _COLD_RESIDENCE if self._residence is None else self._residence
-        cost = max(1.0, _COLD_COST if self._cost is None else self._cost)
+        residence = COLD_RESIDENCE if self._residence is None else self._residence
+        cost = max(1.0, usual if self._cost is None else self._cost)
         per_cost = residence / (seats * cost)
         return min(own / part, everyone) * per_cost + residence / seats
 

@@ -1,7 +1,7 @@
 """The floor: where tickets move from the room to a seat and on to their receipt, and every effect is made.
 
-It does what one stimulus asks of one ticket, and gives free seats to whoever is next. What time, the fleet
-and the document ask, `scheduler` says.
+It does what one stimulus asks of one ticket. Who is next for a free seat, `dispatch` says; what time, the fleet and the
+document ask, `scheduler`.
 """
 
 from __future__ import annotations
@@ -9,20 +9,41 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from samdrift.fairshare.amounts import LONGEST, MOST_COST, clamped
+from samdrift.fairshare.amounts import LONGEST, MOST_COST, MOST_TOKENS, clamped
 from samdrift.fairshare.cost import CostModel, limits_of
+from samdrift.fairshare.dispatch import dispatch
 from samdrift.fairshare.drain import retry_after
+from samdrift.fairshare.members import BATCH
+from samdrift.fairshare.memory import Need
 from samdrift.fairshare.pool import Pool
 from samdrift.fairshare.room import Room
-from samdrift.fairshare.share import weights_of
-from samdrift.fairshare.stimuli import Admit, Arrived, Charge, Effect, Lapse, Refuse, Resumed, Tokens, Tree
+from samdrift.fairshare.seats import Berth
+from samdrift.fairshare.stimuli import (
+    Admit,
+    Arrived,
+    Charge,
+    Effect,
+    Finished,
+    Lapse,
+    Left,
+    Progress,
+    Refuse,
+    Resumed,
+    Stimulus,
+    Tokens,
+    Tree,
+)
 from samdrift.fairshare.tickets import PRIORITIES, RANKS, Lapsed, Lease, Running, Waiter
+from samdrift.fairshare.turns import member_of
 from samdrift.spec.problems import Reason
 
 LAPSED_KEPT = 10_000
 """How many lapsed tickets are remembered, so that a receipt that comes after all is still charged right."""
+HOPELESS = 1.5
+"""Whoever would wait so many times as long as they may is refused at once: half as much again, since the pace of the last
+requests is not that of the next."""
+_BELIEVED = 20  # requests, before a predicted wait refuses anybody
 _DEFAULT_WAIT = 60.0  # a tree that does not say how long a priority may wait
-_NOTHING = Tokens()
 
 
 @dataclass(slots=True)
@@ -46,7 +67,8 @@ class Floor:
         self.now = at
         self.tally = Tally()
         self.running: OrderedDict[str, Running] = OrderedDict()
-        """In order of admission, which is that of their leases' ends: all leases are equally long."""
+        """In the order in which their leases began or were last renewed, which is that of their ends: all leases are
+        equally long."""
         self.lapsed: OrderedDict[str, Lapsed] = OrderedDict()
         self.pools: dict[str, Pool] = {}
         self._stirred: dict[str, Pool] = {}
@@ -60,6 +82,7 @@ class Floor:
         self.models = frozenset(tree.models)
         self._costs = CostModel(tree)
         self.lease = clamped(tree.lease, LONGEST)
+        self.cold_wait = clamped(tree.cold_wait, LONGEST)
         waits = (tree.waits.get(priority, _DEFAULT_WAIT) for priority in PRIORITIES)
         self.waits = tuple(clamped(wait, LONGEST) for wait in waits)
         for model in tree.models:
@@ -69,8 +92,13 @@ class Floor:
         """The pool of this model, made if need be."""
         pool = self.pools.get(model)
         if pool is None:
-            pool = self.pools[model] = Pool(model)
+            pool = self.pools[model] = Pool(model, self.now)
+            self.due(pool)
         return pool
+
+    def due(self, pool: Pool) -> None:
+        """The document or the seats of this pool have changed."""
+        pool.due(self.tree, self._costs.usual)
 
     def stir(self, pool: Pool) -> None:
         """A seat may have come free here, or somebody to take it."""
@@ -80,12 +108,26 @@ class Floor:
         """When the next lease ends."""
         if not self.running:
             return None
-        return next(iter(self.running.values())).lease.admitted_at + self.lease
+        return next(iter(self.running.values())).renewed + self.lease
 
     def take_effects(self) -> list[Effect]:
         """What has been decided since this was last asked."""
         effects, self._effects = self._effects, []
         return effects
+
+    def note(self, stimulus: Stimulus) -> None:
+        """Something is told of a ticket."""
+        match stimulus:
+            case Finished():
+                self.finish(stimulus.ticket, stimulus.tokens)
+            case Left():
+                self.leave(stimulus.ticket)
+            case Progress():
+                self.progress(stimulus)
+            case Resumed():
+                self.resume(stimulus)
+            case _:
+                pass  # time has passed
 
     # -- one ticket ----------------------------------------------------------------------------------------
 
@@ -110,33 +152,69 @@ class Floor:
         return ticket in self.room.waiters or ticket in self.running or ticket in self.lapsed
 
     def _line_up(self, stimulus: Arrived, pool: Pool) -> None:
-        ticket, model, organisation = stimulus.ticket, stimulus.model, stimulus.organisation
+        model, organisation, project = stimulus.model, stimulus.organisation, stimulus.project
         asked, most = limits_of(stimulus.estimate)
         rank = RANKS.get(stimulus.priority, RANKS["standard"])
-        project = stimulus.project
+        if self._would_wait_too_long(pool, organisation, rank):
+            self._refuse(stimulus.ticket, Reason.QUEUE_FULL, self._comeback(pool, organisation, rank))
+            return
+        cached = stimulus.estimate.cached
         waiter = Waiter(
-            ticket, model, organisation, project, stimulus.key, rank, asked, most,
-            expected=self._costs.charge(asked, pool.outputs.expect(organisation, project, rank, most)),
+            stimulus.ticket, model, organisation, project, stimulus.key, rank, asked, most,
+            expected=self._costs.charge(asked, pool.habits.expect(organisation, project, rank, most)),
             arrived=self.now, leaf=pool.turns.reach(self.tree, organisation, project, stimulus.key),
+            cached=None if cached is None else clamped(cached, asked), session=stimulus.session,
         )  # fmt: skip
         pool.turns.join(waiter)
-        self.room.enter(waiter, weights_of(self.tree, organisation, project)[0])
+        self.room.enter(waiter, pool.turns.weights.get(organisation, 1.0))
         self.stir(pool)
+
+    def _would_wait_too_long(self, pool: Pool, organisation: str, rank: int) -> bool:
+        """Whether somebody of this organisation waits already who may wait as long, and the line is so long that this
+        one's time would be up well before its turn."""
+        member = pool.turns.root.children.get(organisation)
+        if member is None or not any(member.expected_by[: rank + 1]) or pool.drain.learnt < _BELIEVED:
+            return False
+        wait = pool.wait(organisation, rank)
+        return wait is not None and wait > HOPELESS * self.waits[rank]
 
     def finish(self, ticket: str, tokens: Tokens | None) -> None:
         """A receipt: the ticket is settled, once, and its seat is free."""
         running = self.running.get(ticket)
         if running is None:
-            self._receipt_after_all(ticket, tokens)
+            self._receipt_after_all(ticket, None if tokens is None else self._costs.cost(tokens))
             return
         lease = running.lease
         if tokens is not None and (tokens.input or tokens.output):
             # Where nothing was read or written the engine failed: that says nothing about the next request.
             pool = self.pools[lease.model]
-            pool.drain.learn(self.now - lease.admitted_at, self._costs.cost(tokens))
+            cost = self._costs.cost(tokens)
+            pool.drain.learn(self.now - lease.admitted_at, cost, tokens.output)
+            pool.nominal.pass_time(self.now)
+            pool.nominal.finished(cost)
             if running.rank is not None:
-                pool.outputs.learn(lease.organisation, lease.project, running.rank, tokens.output)
-        self._settle(running, lease.charged if tokens is None else self._costs.cost(tokens))
+                pool.habits.learn(lease.organisation, lease.project, running.rank, tokens)
+        self._settle(running, running.charged if tokens is None else self._costs.cost(tokens))
+
+    def progress(self, stimulus: Progress) -> None:
+        """A request goes on: what it takes beyond its charge is charged, and its lease begins anew."""
+        running = self.running.get(stimulus.ticket)
+        if running is None:
+            return
+        running.renewed = self.now
+        self.running.move_to_end(stimulus.ticket)
+        output = clamped(stimulus.output, MOST_TOKENS)
+        if running.berth.memory is not None:
+            running.berth.memory.progress(stimulus.ticket, output, self.now)
+        if running.asked is None:
+            return
+        # What the input costs was charged at admission as well as one can; only what is said beyond that is new.
+        excess = self._costs.charge(running.asked, output, running.asked) - running.charged
+        if excess > 0:
+            pool = self.pools[running.lease.model]
+            pool.turns.overrun(running.leaf, running.weights, excess)
+            running.charged += excess
+            self.stir(pool)
 
     def leave(self, ticket: str) -> None:
         """The caller hung up: out of line, or off a seat that was held for nothing."""
@@ -147,12 +225,12 @@ class Floor:
         elif ticket in self.running:
             self._settle(self.running[ticket], 0.0)
         else:
-            self._receipt_after_all(ticket, _NOTHING)
+            self._receipt_after_all(ticket, 0.0)
 
     def _settle(self, running: Running, cost: float) -> None:
         lease = running.lease
         pool = self._stand_up(running)
-        pool.turns.settle(running.leaf, running.weights, cost - lease.charged)
+        pool.turns.settle(running.leaf, running.weights, cost - running.charged)
         self.tally.settled += 1
         self._effects.append(Charge(lease.ticket, lease.charged, cost))
 
@@ -162,21 +240,21 @@ class Floor:
         pool = self._stand_up(running)
         pool.turns.settle(running.leaf, running.weights, 0.0)
         self.tally.lapsed += 1
-        self.lapsed[lease.ticket] = Lapsed(lease, running.rank, running.weights)
+        self.lapsed[lease.ticket] = Lapsed(lease, running.rank, running.weights, running.charged)
         if len(self.lapsed) > LAPSED_KEPT:
             self.lapsed.popitem(last=False)
         self._effects.append(Lapse(lease.ticket))
 
-    def _receipt_after_all(self, ticket: str, tokens: Tokens | None) -> None:
-        """A lapsed ticket's receipt: the seat is long free, the account is put right. `Charge` says so,
-        once."""
-        if tokens is None or (lapsed := self.lapsed.pop(ticket, None)) is None:
+    def _receipt_after_all(self, ticket: str, cost: float | None) -> None:
+        """A lapsed ticket's receipt: the seat is long free, the account is put right. `Charge` says so, once."""
+        if cost is None or (lapsed := self.lapsed.pop(ticket, None)) is None:
             return
-        lease, cost = lapsed.lease, self._costs.cost(tokens)
+        lease = lapsed.lease
         pool = self.pools.get(lease.model)
         if pool is not None and lease.organisation in self.tree.organisations:
             leaf = pool.turns.reach(self.tree, lease.organisation, lease.project, lease.key)
-            pool.turns.correct(leaf, lapsed.weights, cost - lease.charged)
+            pool.turns.correct(leaf, lapsed.weights, cost - lapsed.charged)
+            self.stir(pool)
         self._effects.append(Charge(ticket, lease.charged, cost))
 
     def resume(self, stimulus: Resumed) -> None:
@@ -192,9 +270,18 @@ class Floor:
             self.now,
         )  # fmt: skip
         berth = pool.seats.find(stimulus.replica, model)
-        running = Running(lease, None, leaf, pool.turns.resume(leaf, charged), berth)
-        self.running[ticket] = running
-        pool.seats.take(berth, running)
+        running = Running(lease, None, leaf, pool.turns.charge(leaf, charged), berth, charged, self.now)
+        self._sit(pool, running)
+        self.tally.resumed += 1
+
+    def take_up(self, pool: Pool, lease: Lease) -> None:
+        """A ticket of a snapshot sits on its replica: what it was charged is part of the shares already."""
+        if self._knows(lease.ticket):
+            return
+        leaf = pool.turns.reach(self.tree, lease.organisation, lease.project, lease.key)
+        weights = pool.turns.charge(leaf, 0.0)
+        berth = pool.seats.find(lease.replica, lease.model)
+        self._sit(pool, Running(lease, None, leaf, weights, berth, lease.charged, self.now))
         self.tally.resumed += 1
 
     # -- turns ---------------------------------------------------------------------------------------------
@@ -202,27 +289,43 @@ class Floor:
     def dispatch(self) -> None:
         """Give free seats to whoever is next, where a seat may have come free or somebody came."""
         for pool in self._stirred.values():
-            while pool.seats.free and (waiter := pool.turns.next()) is not None:
-                self._admit(pool, waiter)
+            dispatch(self, pool)
         self._stirred.clear()
 
-    def _admit(self, pool: Pool, waiter: Waiter) -> None:
-        berth = pool.seats.place()
-        if berth is None:
-            return
-        output = pool.outputs.expect(waiter.organisation, waiter.project, waiter.rank, waiter.most)
-        charge = self._costs.charge(waiter.asked, output)
+    def charge_of(self, pool: Pool, waiter: Waiter) -> float:
+        """What a request would be charged now, in weighted tokens."""
+        organisation, project, rank = waiter.organisation, waiter.project, waiter.rank
+        output = pool.habits.expect(organisation, project, rank, waiter.most)
+        cached = waiter.cached
+        if cached is None:
+            cached = pool.habits.expect_cached(organisation, project, rank, waiter.asked)
+        return self._costs.charge(waiter.asked, output, cached)
+
+    def admit(self, pool: Pool, waiter: Waiter, band: int, berth: Berth, need: Need | None) -> None:
+        """It is this one's turn."""
+        charge = self.charge_of(pool, waiter)
         weights = pool.turns.serve(waiter, charge)
         self.room.leave(waiter)
         lease = Lease(
             waiter.ticket, waiter.model, waiter.organisation, waiter.project, waiter.key, berth.replica.name,
             charge, self.now,
         )  # fmt: skip
-        running = Running(lease, waiter.rank, waiter.leaf, weights, berth)
-        self.running[waiter.ticket] = running
-        pool.seats.take(berth, running)
+        running = Running(
+            lease, waiter.rank, waiter.leaf, weights, berth, charge, self.now, waiter.asked, need,
+            protected=not band and waiter.rank != BATCH,
+        )  # fmt: skip
+        self._sit(pool, running)
+        pool.backfill.admitted(waiter, charge, 0.0 if need is None else need.whole)
         self.tally.admitted += 1
-        self._effects.append(Admit(waiter.ticket, berth.replica.name, self.now - waiter.arrived, charge))
+        self._effects.append(Admit(waiter.ticket, berth.replica.name, self.now - waiter.arrived, charge, band))
+
+    def _sit(self, pool: Pool, running: Running) -> None:
+        self.running[running.lease.ticket] = running
+        pool.seats.take(running.berth, running, self.now)
+        pool.stock.take(running)
+        if running.protected:
+            pool.protected.change(1, self.now)
+            member_of(running.leaf).protected.change(1, self.now)
 
     def bound(self, ticket: str) -> None:
         """Whoever came may have made a queue or the room too full. Then the youngest of the least urgent of
@@ -247,12 +350,21 @@ class Floor:
         del self.running[lease.ticket]
         if running.berth.running.get(lease.ticket) is running:
             pool.seats.give_back(running)
+            pool.stock.give_back(running)
+        member = member_of(running.leaf)
+        if running.protected:
+            pool.protected.change(-1, self.now)
+            member.protected.change(-1, self.now)
+        pool.turns.unblock(member, lift=True)
         self.stir(pool)
         return pool
 
     def _drop(self, waiter: Waiter) -> None:
         self.room.leave(waiter)
-        self.pools[waiter.model].turns.leave(waiter)
+        pool = self.pools[waiter.model]
+        pool.backfill.forget(waiter)
+        pool.turns.leave(waiter)
+        self.stir(pool)
 
     def refuse_all(self, pool: Pool, reason: Reason) -> None:
         """Everybody who waits for this model."""
@@ -267,8 +379,11 @@ class Floor:
         if reason is Reason.NO_REPLICA:
             after = retry_after(None, 0.0)
         elif reason in (Reason.QUEUE_FULL, Reason.WAITED_TOO_LONG):
-            after = retry_after(pool.wait(self.tree, waiter.organisation), self.waits[waiter.rank])
+            after = self._comeback(pool, waiter.organisation, waiter.rank)
         self._refuse(waiter.ticket, reason, after, self.now - waiter.arrived)
+
+    def _comeback(self, pool: Pool, organisation: str, rank: int) -> float:
+        return retry_after(pool.wait(organisation, rank), self.waits[rank])
 
     def _refuse(self, ticket: str, reason: Reason, after: float, waited: float = 0.0) -> None:
         self.tally.refused += 1

@@ -11,8 +11,13 @@ from typing import Any
 from samdrift.fairshare.floor import LAPSED_KEPT, Floor
 from samdrift.fairshare.pool import Pool
 from samdrift.fairshare.scheduler import Scheduler
+from samdrift.fairshare.stock import Verdict
 from samdrift.fairshare.tickets import PRIORITIES
 from samdrift.fairshare.tree import Branch, Leaf, Node
+from samdrift.fairshare.turns import member_of
+
+FULLEST = 1e15
+"""No bucket is fuller than this: it is at most two windows of the pool's whole rate, and rates are finite."""
 
 
 def violations(scheduler: Scheduler) -> list[str]:
@@ -70,19 +75,51 @@ def _leases(floor: Floor) -> Iterator[str]:
                 yield f"a lease on {berth.replica.name} believes to sit elsewhere"
     for model, replica in naive:
         yield f"a lease sits on {replica} of {model}, which does not exist"
-    admitted = [running.lease.admitted_at for running in floor.running.values()]
-    if admitted != sorted(admitted):
-        yield "leases are not in order of admission"
+    renewed = [running.renewed for running in floor.running.values()]
+    if renewed != sorted(renewed):
+        yield "leases are not in the order of their ends"
 
 
 def _seats(floor: Floor, pool: Pool) -> Iterator[str]:
     free = sum(max(0, berth.seats - len(berth.running)) for berth in pool.seats.berths)
     if pool.seats.free != free:
         yield f"{pool.seats.free} free seats are counted, {free} are"
-    if pool.waiting and free:
-        yield f"{pool.waiting} wait while {free} seats are free"
+    turns, now = pool.turns, floor.now
+    turn = turns.next() if pool.waiting and free and not pool.stock.exhausted() else None
+    if turn is not None:
+        waiter, band = turn
+        member = member_of(waiter.leaf)
+        need, kept = pool.need(waiter), pool.kept_free(member, band, now)
+        fits = pool.seats.place(need, now, pool.drain.pace, fenced=pool.backfill.fenced) is not None
+        if free > kept and fits and pool.stock.verdict(member.name, need) is not Verdict.OWN_LIMIT:
+            yield f"{waiter.ticket} waits in band {band} while {free} seats are free and {kept} are kept"
+    naive = sum(running.protected for running in floor.running.values() if running.lease.model == pool.model)
+    if pool.protected.count != naive or naive != sum(m.protected.count for m in turns.root.children.values()):
+        yield f"{pool.protected.count} are counted as protected of {naive}"
+    yield from _bands(pool)
     if pool.turns.root.running != sum(r.lease.model == pool.model for r in floor.running.values()):
         yield f"{pool.turns.root.running} are counted as running"
+
+
+def _bands(pool: Pool) -> Iterator[str]:
+    root, nominal = pool.turns.root, pool.nominal
+    if not all(isfinite(number) for number in (nominal.now, nominal.rate, nominal.beta)):
+        yield "nominal time is not finite"
+    for member in root.children.values():
+        if not isfinite(member.tag) or member.tag > nominal.now + FULLEST:
+            yield f"the bucket of {member.name} is not bounded"
+        if not member.inside and not member.running:
+            yield f"{member.name} has nothing in flight and is not in profile"
+        if member.blocked and any(member.stamps):
+            yield f"{member.name} is blocked and stands in line"
+        naive = [0.0] * len(PRIORITIES)
+        for waiter in member.waiters():
+            naive[waiter.standing] += waiter.expected
+        if not all(isclose(a, b, rel_tol=1e-6, abs_tol=1e-3) for a, b in zip(naive, member.expected_by, strict=True)):
+            yield f"{member.name} miscounts what is expected"
+    weight = sum(member.weight for member in root.children.values() if member.waiting)
+    if not isclose(root.waiting_weight, weight, rel_tol=1e-6, abs_tol=1e-6):
+        yield "the weights of those who wait are miscounted"
 
 
 def _node(node: Node) -> Iterator[str]:
@@ -121,7 +158,7 @@ def _branch(name: str, branch: Branch[Any], children: list[Node]) -> Iterator[st
 
 def _lines(name: str, branch: Branch[Any], children: list[Node]) -> Iterator[str]:
     for lane, line in enumerate(branch.lines):
-        standing = [child for child in children if child.backlog[lane]]
+        standing = [child for child in children if child.backlog[lane] and not getattr(child, "blocked", False)]
         if line.live != len(standing):
             yield f"{name} counts {line.live} in lane {lane} of {len(standing)}"
         if not isclose(line.weight, sum(child.weight for child in standing), rel_tol=1e-6, abs_tol=1e-6):

@@ -45,18 +45,12 @@ class Line(Generic[P]):
 
     def put(self, place: P) -> None:
         """`place` joins the line, or its `u` has changed."""
-        if not place.stamps[self._lane]:
-            self.live += 1
-            self.weight += place.weight
-        self._stamp += 1
-        place.stamps[self._lane] = self._stamp
-        heappush(self._heap, (place.u, self._stamp, place))
-        if len(self._heap) > 2 * self.live + _SLACK:
-            self._heap = [entry for entry in self._heap if self._holds(entry)]
-            heapify(self._heap)
+        self._push(self._heap, place)
 
     def take(self, place: P) -> None:
-        """`place` leaves the line."""
+        """`place` leaves the line, if it stands in it."""
+        if not place.stamps[self._lane]:
+            return
         place.stamps[self._lane] = 0
         self.live -= 1
         # Sums of floats drift; an empty line weighs nothing.
@@ -64,7 +58,26 @@ class Line(Generic[P]):
 
     def first(self) -> P | None:
         """The least served, None if nobody stands here."""
-        heap, lane = self._heap, self._lane
+        return self._top(self._heap)
+
+    def rebuild(self) -> None:
+        """Every `u` or weight may have changed: O(n), for a changed document and for renormalising."""
+        self._anew(self._heap)
+        self.weight = sum(place.weight for _, _, place in self._heap)
+
+    def _push(self, heap: list[tuple[float, int, P]], place: P) -> None:
+        if not place.stamps[self._lane]:
+            self.live += 1
+            self.weight += place.weight
+        self._stamp += 1
+        place.stamps[self._lane] = self._stamp
+        heappush(heap, (place.u, self._stamp, place))
+        if len(heap) > 2 * self.live + _SLACK:
+            heap[:] = filter(self._holds, heap)
+            heapify(heap)
+
+    def _top(self, heap: list[tuple[float, int, P]]) -> P | None:
+        lane = self._lane
         while heap:
             _, stamp, place = heap[0]
             if place.stamps[lane] == stamp:
@@ -72,11 +85,9 @@ class Line(Generic[P]):
             heappop(heap)
         return None
 
-    def rebuild(self) -> None:
-        """Every `u` or weight may have changed: O(n), for a changed document and for renormalising."""
-        self._heap = [(place.u, stamp, place) for _, stamp, place in filter(self._holds, self._heap)]
-        heapify(self._heap)
-        self.weight = sum(place.weight for _, _, place in self._heap)
+    def _anew(self, heap: list[tuple[float, int, P]]) -> None:
+        heap[:] = [(place.u, stamp, place) for _, stamp, place in filter(self._holds, heap)]
+        heapify(heap)
 
     def _holds(self, entry: tuple[float, int, P]) -> bool:
         return entry[2].stamps[self._lane] == entry[1]

@@ -1,27 +1,39 @@
-"""One model: its line, its seats, and what is known of its requests. Fairness is per model, since only a
-model's own replicas can stand in for each other."""
+"""One model: its line, its seats, and what is known of its requests. Fairness is per model, since only a model's own
+replicas can stand in for each other."""
 
 from __future__ import annotations
 
-from samdrift.fairshare.cost import Outputs
+from samdrift.fairshare.amounts import LONGEST, clamped
+from samdrift.fairshare.backfill import Backfill
+from samdrift.fairshare.cost import Habits
 from samdrift.fairshare.drain import Drain
+from samdrift.fairshare.headroom import Smoothed, kept_free
+from samdrift.fairshare.members import BATCH, Member
+from samdrift.fairshare.memory import Need
+from samdrift.fairshare.nominal import Nominal
 from samdrift.fairshare.seats import Seats
-from samdrift.fairshare.share import weights_of
+from samdrift.fairshare.share import dues
 from samdrift.fairshare.stimuli import Tree
+from samdrift.fairshare.stock import Stock
+from samdrift.fairshare.tickets import Waiter
 from samdrift.fairshare.turns import Turns
 
 
 class Pool:
-    """See the module."""
+    """See the module. `protected` counts the requests in flight that headroom is kept for."""
 
-    __slots__ = ("drain", "model", "outputs", "seats", "turns")
+    __slots__ = ("backfill", "drain", "habits", "model", "nominal", "protected", "seats", "stock", "turns")
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, at: float) -> None:
         self.model = model
-        self.turns = Turns()
+        self.nominal = Nominal(at)
+        self.turns = Turns(self.nominal)
         self.seats = Seats()
-        self.outputs = Outputs()
+        self.stock = Stock()
+        self.habits = Habits()
         self.drain = Drain()
+        self.protected = Smoothed()
+        self.backfill = Backfill()
 
     @property
     def waiting(self) -> int:
@@ -38,16 +50,43 @@ class Pool:
         ends = self.seats.hope_ends
         return ends is not None and ends <= now
 
-    def wait(self, tree: Tree, organisation: str) -> float | None:
-        """Seconds until it would be the turn of a request of this organisation that comes now; None without
+    def due(self, tree: Tree, usual: float) -> None:
+        """The document or the seats have changed: everybody's weight, and what they may hold. O(n), not on the path of a
+        request. `usual` is what an unknown request costs."""
+        self.nominal.usual = usual
+        shares = dues(tree, self.model, self.seats.total)
+        self.nominal.window = clamped(tree.guarantee_window, LONGEST)
+        self.nominal.entitled = max(1e-6, sum(due.weight for due in shares.values()))
+        self.nominal.refit(self.seats.total)
+        self.turns.reweigh(tree, {name: due.weight for name, due in shares.items()})
+        self.stock.anew(shares, self.seats)
+        for member in self.turns.root.children.values():
+            self.turns.unblock(member, lift=False)
+
+    def kept_free(self, member: Member, band: int, now: float) -> int:
+        """How many seats this organisation must leave free in this band: for the others who use their share, not for
+        itself."""
+        if not band:
+            return 0
+        return kept_free(band, self.seats.total, self.protected.mean(now) - member.protected.mean(now))
+
+    def need(self, waiter: Waiter) -> Need | None:
+        """What a request is believed to need of the cache; None where seats are all that counts."""
+        if not self.seats.memory:
+            return None
+        output = self.habits.expect_high(waiter.organisation, waiter.project, waiter.rank, waiter.most)
+        return Need(waiter.asked, output, waiter.most)
+
+    def wait(self, organisation: str, rank: int = BATCH) -> float | None:
+        """Seconds until it would be the turn of a request of this organisation and priority that comes now; None without
         replicas."""
         if not self.seats.total:
             return None
         root = self.turns.root
         member = root.children.get(organisation)
-        own = member.expected if member is not None else 0.0
-        weight, _ = weights_of(tree, organisation, "")
-        contending = root.lines[0].weight
+        own = sum(member.expected_by[: rank + 1]) if member is not None else 0.0
+        weight = self.turns.weights.get(organisation, 1.0)
+        contending = root.waiting_weight
         if member is None or not member.waiting:
             contending += weight
-        return self.drain.wait(self.seats.total, own, min(1.0, weight / contending), root.expected)
+        return self.drain.wait(self.seats.total, own, min(1.0, weight / contending), root.expected, self.nominal.usual)

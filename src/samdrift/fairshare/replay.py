@@ -14,10 +14,13 @@ from samdrift.fairshare.scheduler import NO_FLEET, Scheduler
 from samdrift.fairshare.stimuli import (
     Arrived,
     Effect,
+    EngineSaid,
     Finished,
     FleetChanged,
     Left,
+    Progress,
     Reshaped,
+    Restored,
     Resumed,
     Stimulus,
     Ticked,
@@ -43,6 +46,9 @@ class _Line(BaseModel):
     fleet_changed: FleetChanged | None = None
     reshaped: Reshaped | None = None
     resumed: Resumed | None = None
+    progress: Progress | None = None
+    engine_said: EngineSaid | None = None
+    restored: Restored | None = None
 
     @model_validator(mode="after")
     def _one_thing(self) -> _Line:
@@ -56,12 +62,13 @@ class _Line(BaseModel):
         return (
             self.arrived or self.left or self.finished or self.ticked
             or self.fleet_changed or self.reshaped or self.resumed
+            or self.progress or self.engine_said or self.restored
         )  # fmt: skip
 
 
 _FIELDS = {
     Arrived: "arrived", Left: "left", Finished: "finished", Ticked: "ticked", FleetChanged: "fleet_changed",
-    Reshaped: "reshaped", Resumed: "resumed",
+    Reshaped: "reshaped", Resumed: "resumed", Progress: "progress", EngineSaid: "engine_said", Restored: "restored",
 }  # fmt: skip
 
 

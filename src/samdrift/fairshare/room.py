@@ -136,12 +136,12 @@ class Room:
         queues = zip(self._ages, self.waits, strict=True)
         return min((_first(ages).arrived + wait for ages, wait in queues if ages), default=None)
 
-    def reshape(self, waits: tuple[float, ...], weights: dict[str, float]) -> None:
+    def reshape(self, waits: tuple[float, ...], weights: dict[tuple[str, str], float]) -> None:
         """Waits and weights of organisations changed. O(n), not on the path of a request."""
         self.waits = waits
         self._quiet_until = float("-inf")
-        for (_, organisation), queue in self.queues.items():
-            queue.weight = weights.get(organisation, queue.weight)
+        for key, queue in self.queues.items():
+            queue.weight = weights.get(key, queue.weight)
             queue.u = -queue.length / queue.weight
         self._longest.rebuild()
 

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 from samdrift.fairshare.amounts import later
 from samdrift.fairshare.floor import Floor
+from samdrift.fairshare.memories import restore, snapshot_of
 from samdrift.fairshare.pool import Pool
-from samdrift.fairshare.share import weights_of
 from samdrift.fairshare.stimuli import (
     Arrived,
     Effect,
-    Finished,
+    EngineSaid,
     FleetChanged,
-    Left,
     Reshaped,
-    Resumed,
+    Restored,
+    Snapshot,
     Stimulus,
-    Ticked,
     Tree,
 )
 from samdrift.fairshare.tickets import Lease
@@ -51,32 +50,30 @@ class Scheduler:
         """What is to be done now that this has happened, in this order. O(log n) for each effect."""
         floor = self.floor
         floor.now = later(floor.now, stimulus.at)
-        match stimulus:
+        if isinstance(stimulus, Arrived):
+            self._pass_time()
+            floor.arrive(stimulus)
+        else:
             # What is told of a ticket comes before what time does to it: a receipt beats a lease's end.
-            case Finished():
-                floor.finish(stimulus.ticket, stimulus.tokens)
-                self._pass_time()
-            case Left():
-                floor.leave(stimulus.ticket)
-                self._pass_time()
-            case Arrived():
-                self._pass_time()
-                floor.arrive(stimulus)
-            case Ticked():
-                self._pass_time()
-            case FleetChanged():
-                self._refit(stimulus.fleet)
-                self._pass_time()
-            case Reshaped():
-                self._reshape(stimulus.tree)
-                self._pass_time()
-            case Resumed():
-                floor.resume(stimulus)
-                self._pass_time()
+            self._note(stimulus)
+            self._pass_time()
         floor.dispatch()
         if isinstance(stimulus, Arrived):
             floor.bound(stimulus.ticket)
         return floor.take_effects()
+
+    def _note(self, stimulus: Stimulus) -> None:
+        match stimulus:
+            case FleetChanged():
+                self._refit(stimulus.fleet)
+            case Reshaped():
+                self._reshape(stimulus.tree)
+            case EngineSaid():
+                self._hear(stimulus)
+            case Restored():
+                restore(self.floor, stimulus.snapshot)
+            case _:
+                self.floor.note(stimulus)
 
     def next_tick(self) -> float | None:
         """When to call `handle(Ticked)` if nothing else happens before; None if time changes nothing."""
@@ -92,8 +89,12 @@ class Scheduler:
         return self.floor.tree
 
     def leases(self) -> tuple[Lease, ...]:
-        """Who holds a seat, in order of admission: for snapshots. O(n)."""
+        """Who holds a seat, in the order in which their leases began or were last renewed. O(n)."""
         return tuple(running.lease for running in self.floor.running.values())
+
+    def snapshot(self) -> Snapshot:
+        """Shares as they were used, and who runs, as plain values: for `Restored`. O(n)."""
+        return snapshot_of(self.floor)
 
     def waiting(self, model: str | None = None) -> int:
         """How many wait, for this model or for any."""
@@ -118,7 +119,7 @@ class Scheduler:
         """Seconds until it would be the turn of a request that comes now, None if no replica of the model is
         up. An estimate: it takes the pace of the last requests for that of the next."""
         pool = self.floor.pools.get(model)
-        return pool.wait(self.tree, organisation) if pool is not None else None
+        return pool.wait(organisation) if pool is not None else None
 
     # -- time, fleet, document -----------------------------------------------------------------------------
 
@@ -157,9 +158,22 @@ class Scheduler:
                 floor.lapse(running)
             if pool.seats.hope_ends is not None:
                 self._forlorn[model] = pool
+            floor.due(pool)
             floor.stir(pool)
         self._give_up()
         self._tidy()
+
+    def _hear(self, said: EngineSaid) -> None:
+        """An engine has spoken: its replica may offer more seats, or fewer."""
+        for pool in self.floor.pools.values():
+            berth = pool.seats.known(said.replica)
+            if berth is not None and berth.known:
+                before = berth.seats
+                berth.hear(said.waiting, said.kv_used, said.preemptions, self.floor.now)
+                if berth.seats != before:
+                    pool.seats.count()
+                    self.floor.due(pool)
+                self.floor.stir(pool)
 
     def _reshape(self, tree: Tree) -> None:
         """Everybody stays in line but those whose organisation or model has left the document. They are told
@@ -175,8 +189,10 @@ class Scheduler:
                 if name not in tree.organisations:
                     for waiter in list(member.waiters()):
                         floor.refuse_waiter(waiter, Reason.INVALID_KEY)
-            pool.turns.reweigh(tree)
-        floor.room.reshape(floor.waits, {name: weights_of(tree, name, "")[0] for name in tree.organisations})
+            floor.due(pool)
+            floor.stir(pool)
+        weights = {(model, name): weight for model, pool in floor.pools.items() for name, weight in pool.turns.weights.items()}
+        floor.room.reshape(floor.waits, weights)
         self._tidy()
 
     def _tidy(self) -> None:

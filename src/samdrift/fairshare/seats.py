@@ -3,43 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from zlib import crc32
 
+from samdrift.fairshare.memory import Memory, Need
 from samdrift.fairshare.tickets import Running
 from samdrift.spec.fleet import Replica, ReplicaState
 
 COMEBACK = 30.0
 """Seconds for which a model is still hoped for after its last replica went: restarts are shorter than that.
 Also the guess that a caller is given when no replica is up."""
+_AT_HOME, _FREE = 0.6, 0.4  # what counts in the choice of a replica: that it knows the session, and how free it is
+_CROWDED = 0.95  # of an engine's cache
+_GROW_EVERY = 1.0  # seconds
 
 
 class Berth:
-    """One replica and what runs on it. `known` is False for a replica that only a resumed ticket has told
-    of."""
+    """One replica and what runs on it. `known` is False for a replica that only a resumed ticket has told of. `memory` is
+    None where seats are all that counts."""
 
-    __slots__ = ("known", "replica", "running", "seats")
+    __slots__ = ("_grew_at", "_put_off", "_waited", "known", "memory", "offered", "replica", "running", "seats")
 
     def __init__(self, replica: Replica, *, known: bool = True) -> None:
         self.replica = replica
         self.known = known
         self.running: dict[str, Running] = {}
-        self.seats = max(0, replica.seats) if replica.state is ReplicaState.UP else 0
-        """Seats that new requests may take: none unless the replica is up."""
+        self.offered = max(0, replica.seats) if replica.state is ReplicaState.UP else 0
+        """Seats that it has: none unless it is up."""
+        self.seats = self.offered
+        """Seats that new requests may take: fewer while its engine says that these are too many."""
+        self.memory = Memory(float(replica.kv_tokens)) if replica.kv_tokens and replica.kv_tokens > 0 else None
+        self._waited = self._put_off = 0
+        self._grew_at = 0.0
 
     @property
     def free(self) -> int:
         """Seats that are free now."""
         return max(0, self.seats - len(self.running))
 
+    def go_on_from(self, before: Berth) -> None:
+        """It is the same engine as before: what ran on it runs on, what was learnt holds."""
+        self.running = before.running
+        for running in self.running.values():
+            running.berth = self
+        if before.known:
+            self.seats = max(0, self.offered - max(0, before.offered - before.seats))
+            self._waited, self._put_off, self._grew_at = before._waited, before._put_off, before._grew_at
+            if before.memory is not None and self.memory is not None:
+                before.memory.tokens, self.memory = self.memory.tokens, before.memory
+
+    def hear(self, waiting: int, kv_used: float | None, preemptions: int, at: float) -> None:
+        """Its engine has spoken. Twice in a row somebody waited inside it: one seat in twenty less, at least one. It put
+        off a running request, or its cache is nearly full: less of the cache. Else a little more of both."""
+        self._waited = self._waited + 1 if waiting > 0 else 0
+        crowded = preemptions > self._put_off or (kv_used is not None and kv_used > _CROWDED)
+        # An engine that counts from 0 again has been restarted.
+        self._put_off = max(0, preemptions)
+        if self._waited >= 2:
+            self._waited = 0
+            self.seats = max(min(1, self.offered), self.seats - max(1, self.seats // 20))
+            self._grew_at = at
+        elif self.seats < self.offered and not waiting and at - self._grew_at >= _GROW_EVERY:
+            self.seats += 1
+            self._grew_at = at
+        if self.memory is not None:
+            self.memory.correct(crowded=crowded)
+
 
 class Seats:
     """See the module. `free` and `total` count the seats of replicas that are up."""
 
-    __slots__ = ("_berths", "free", "hope_ends", "total")
+    __slots__ = ("_berths", "free", "hope_ends", "memory", "total")
 
     def __init__(self) -> None:
         self._berths: dict[str, Berth] = {}
         self.free = 0
         self.total = 0
+        self.memory = 0.0
+        """Tokens that all caches hold together; 0 if any has no bound."""
         self.hope_ends: float | None = float("-inf")
         """When hope ends that a seat will come; None while a replica is up or starting, -inf if none ever
         was."""
@@ -49,17 +89,31 @@ class Seats:
         """All replicas, in order of their names."""
         return self._berths.values()
 
-    def place(self) -> Berth | None:
-        """The replica with the largest part of its seats free, the first by name among equals; None if all
-        are taken. O(replicas of the model), of which there are a few. What a request needs beyond a seat is
-        looked at here, one day."""
+    def place(
+        self, need: Need | None, now: float, pace: float, *, session: str | None = None, fenced: Berth | None = None,
+        spare: float = 0.0,
+    ) -> Berth | None:  # fmt: skip
+        """Where a request goes, of the replicas with a free seat and, for what it needs, room in their cache: where its
+        session is at home, if that is not much fuller than the others; else the one with the largest part of its seats
+        free, the first by name among equals. None if nowhere. `fenced` is kept for somebody else. O(replicas of the
+        model), of which there are a few."""
         best, most = None, 0.0
-        if self.free:
-            for berth in self._berths.values():
-                free = berth.free
-                if free and free / berth.seats > most:
-                    best, most = berth, free / berth.seats
+        if not self.free:
+            return None
+        home = self._home(session) if session else None
+        for berth in self._berths.values():
+            free = berth.free
+            if not free or berth is fenced:
+                continue
+            score = _FREE * free / berth.seats + (_AT_HOME if berth is home else 0.0)
+            if score > most and (berth.memory is None or need is None or berth.memory.fits(need, now, pace, spare)):
+                best, most = berth, score
         return best
+
+    def roomiest(self) -> Berth | None:
+        """The replica where a request that fits nowhere will fit first, as far as one can tell: the least reserved."""
+        up = [berth for berth in self._berths.values() if berth.seats and berth.memory is not None]
+        return min(up, key=_part_reserved, default=None)
 
     def find(self, replica: str, model: str) -> Berth:
         """The replica of this name; one without seats is made up if it is not known (yet)."""
@@ -70,11 +124,17 @@ class Seats:
             self._berths = dict(sorted([*self._berths.items(), (replica, berth)]))
         return berth
 
-    def take(self, berth: Berth, running: Running) -> None:
+    def known(self, replica: str) -> Berth | None:
+        """The replica of this name, if there is one."""
+        return self._berths.get(replica)
+
+    def take(self, berth: Berth, running: Running, now: float) -> None:
         """`running` sits down."""
         before = berth.free
         berth.running[running.lease.ticket] = running
         self.free += berth.free - before
+        if berth.memory is not None and running.need is not None:
+            berth.memory.hold(running.lease.ticket, running.need, now)
 
     def give_back(self, running: Running) -> None:
         """`running` gets up."""
@@ -82,6 +142,15 @@ class Seats:
         before = berth.free
         del berth.running[running.lease.ticket]
         self.free += berth.free - before
+        if berth.memory is not None:
+            berth.memory.release(running.lease.ticket)
+
+    def count(self) -> None:
+        """Some replica has more or fewer seats than before."""
+        self.total = sum(b.seats for b in self._berths.values())
+        self.free = sum(b.free for b in self._berths.values())
+        up = [b.memory for b in self._berths.values() if b.seats]
+        self.memory = sum(memory.tokens for memory in up if memory is not None) if all(up) else 0.0
 
     def update(self, replicas: Iterable[Replica], now: float) -> list[Running]:
         """The fleet changed; these are the replicas of this model now. Returns what ran on those that are
@@ -92,12 +161,9 @@ class Seats:
             berth = self._berths[replica.name] = Berth(replica)
             before = old.get(replica.name)
             if before is not None and _same_life(before, replica):
-                berth.running = before.running
-                for running in berth.running.values():
-                    running.berth = berth
+                berth.go_on_from(before)
                 del old[replica.name]
-        self.total = sum(b.seats for b in self._berths.values())
-        self.free = sum(b.free for b in self._berths.values())
+        self.count()
         if any(b.replica.state in (ReplicaState.UP, ReplicaState.STARTING) for b in self._berths.values()):
             self.hope_ends = None
         elif hoped:
@@ -106,6 +172,15 @@ class Seats:
         for berth in old.values():
             berth.running = {}
         return lost
+
+    def _home(self, session: str) -> Berth | None:
+        """Where a session is at home: rendezvous hashing, so that a replica that comes or goes moves few sessions."""
+        up = [berth for berth in self._berths.values() if berth.seats]
+        return max(up, key=lambda berth: crc32(f"{session}\0{berth.replica.name}".encode("utf-8", "replace")), default=None)
+
+
+def _part_reserved(berth: Berth) -> float:
+    return berth.memory.reserved / berth.memory.tokens if berth.memory is not None else 0.0
 
 
 def _same_life(before: Berth, now: Replica) -> bool:

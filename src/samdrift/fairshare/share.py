@@ -1,14 +1,40 @@
-"""Shares: from the document to the tree of turns."""
+"""Shares: from the document to the tree of turns, and what each organisation is due of a model, in numbers."""
 
 from __future__ import annotations
 
-from samdrift.fairshare.amounts import weight_within
+from dataclasses import dataclass
+from math import ceil, floor
+
+from samdrift.fairshare.amounts import clamped, weight_within
 from samdrift.fairshare.stimuli import OrganisationShare, Tree
 from samdrift.spec.document import Organisation, Spec
+from samdrift.spec.portion import Portion
 from samdrift.spec.size import weight_of, weight_of_project
 
 DEFAULT_PROJECT = "default"
 """The project of keys that name none. It always exists."""
+_MOST_GUARANTEED = 0.95
+"""Guarantees that exceed this part of a model together (its fleet may have shrunk) are all cut alike, so that something
+is left for the others."""
+_EXACT = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What one organisation is due of one model. `weight` is its weight there, `part` its part of the whole, `seats` that
+    part in seats. It holds at most `most` seats at once (None: as many as there are) and keeps `kept` for itself
+    alone."""
+
+    weight: float
+    part: float
+    seats: float
+    most: int | None
+    kept: int
+
+    @property
+    def own(self) -> int:
+        """The seats that it may always hold: what it is due, made whole upwards, since there is no half seat."""
+        return max(1, ceil(self.seats - _EXACT))
 
 
 def tree_of(spec: Spec) -> Tree:
@@ -24,18 +50,60 @@ def tree_of(spec: Spec) -> Tree:
         max_queue=spec.fairness.max_queue,
         max_waiting=spec.gateway.max_waiting,
         lease=spec.fairness.lease,
+        guarantee_window=spec.fairness.guarantee_window,
     )
 
 
-def weights_of(tree: Tree, organisation: str, project: str) -> tuple[float, float]:
-    """The weights of an organisation and of its project; 1 for what the tree does not know. Within sane
-    bounds."""
-    share = tree.organisations.get(organisation)
-    if share is None:
-        return 1.0, 1.0
-    return weight_within(share.weight), weight_within(share.projects.get(project, 1.0))
+def dues(tree: Tree, model: str, seats: int) -> dict[str, Due]:
+    """What each organisation that may use `model` is due of its `seats`, by name. O(organisations²) at worst where many
+    have guarantees; not on the path of a request."""
+    members = {
+        name: share for name, share in tree.organisations.items() if share.models is None or model in share.models
+    }
+    weights = _with_guarantees({name: weight_within(share.weight) for name, share in members.items()},
+        {name: _guaranteed(share.guarantee, seats) for name, share in members.items() if share.guarantee})  # fmt: skip
+    whole = sum(weights.values())
+    return {name: _due(share, weights[name], weights[name] / whole, seats) for name, share in members.items()}
+
+
+def _due(share: OrganisationShare, weight: float, part: float, seats: int) -> Due:
+    due = part * seats
+    own = max(1, ceil(due - _EXACT))
+    most = None if share.borrow is None else own + floor(_portion(share.borrow, due) + _EXACT)
+    kept = 0 if share.lend is None else max(0, floor(due - _portion(share.lend, due) + _EXACT))
+    return Due(weight, part, due, most, kept)
+
+
+def _portion(portion: Portion, whole: float) -> float:
+    return clamped(portion.part, 1e6) * whole + clamped(portion.seats, 1e6)
+
+
+def _guaranteed(guarantee: Portion, seats: int) -> float:
+    part = clamped(guarantee.part, 1.0)
+    return min(1.0, part + clamped(guarantee.seats, 1e6) / seats) if seats else part
+
+
+def _with_guarantees(weights: dict[str, float], parts: dict[str, float]) -> dict[str, float]:
+    """The weights, raised where somebody's part of the whole is less than guaranteed, so that it is exactly that: then
+    everything that holds for weights holds for guarantees. The others keep their weights, and their proportions."""
+    asked = sum(parts.values())
+    if asked > _MOST_GUARANTEED:
+        parts = {name: part * _MOST_GUARANTEED / asked for name, part in parts.items()}
+    raised: set[str] = set()
+    while True:
+        free = sum(weight for name, weight in weights.items() if name not in raised)
+        # If all are guaranteed something, what is left over goes to them alike.
+        whole = free / (1 - sum(parts[name] for name in raised)) if free else 1.0
+        short = {name for name, part in parts.items() if name not in raised and weights[name] < part * whole}
+        if not short:
+            return {name: parts[name] * whole if name in raised else weight for name, weight in weights.items()}
+        raised |= short
 
 
 def _share_of(organisation: Organisation) -> OrganisationShare:
     projects = {name: weight_of_project(project) for name, project in organisation.projects.items()}
-    return OrganisationShare(weight_of(organisation), {DEFAULT_PROJECT: 1.0, **projects})
+    share = organisation.share
+    return OrganisationShare(
+        weight_of(organisation), {DEFAULT_PROJECT: 1.0, **projects}, borrow=share.borrows, lend=share.lends,
+        guarantee=share.guaranteed, models=organisation.models,
+    )  # fmt: skip

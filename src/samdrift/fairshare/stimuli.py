@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 
 from samdrift.spec.document import Priority
 from samdrift.spec.fleet import Fleet
+from samdrift.spec.portion import Portion
 from samdrift.spec.problems import Reason
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """How large a request is believed to be, in tokens. `max_output` is the client's own limit, if any."""
+    """How large a request is believed to be, in tokens. `max_output` is the client's own limit, if any; `cached` is how
+    much of the input the engine is believed to know still (None: as much as it used to)."""
 
     input: int
     max_output: int | None = None
+    cached: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A request that may be served asks for its turn. `ticket` is unique for all time."""
+    """A request that may be served asks for its turn. `ticket` is unique for all time. `session` is a keyed hash that
+    requests of one conversation share, if it is known: they go to the same replica where that costs nobody a turn."""
 
     ticket: str
     model: str
@@ -42,6 +46,7 @@ class Arrived:
     estimate: Estimate
     priority: Priority
     at: float
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,29 @@ class Finished:
 
     ticket: str
     tokens: Tokens | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A request that runs has made so many tokens of output so far. What it takes beyond its charge is charged now, and
+    its lease begins anew."""
+
+    ticket: str
+    output: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSaid:
+    """What a replica's engine says of itself: how many requests it works on and how many wait inside it for room, which
+    part of its cache is in use (None: unknown), and how often it has put off a running request since it started."""
+
+    replica: str
+    running: int
+    waiting: int
+    kv_used: float | None
+    preemptions: int
     at: float
 
 
@@ -101,17 +129,65 @@ class Resumed:
     at: float
 
 
-Stimulus = Arrived | Left | Finished | Ticked | FleetChanged | Reshaped | Resumed
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """How one model's shares stood: nominal time, the pool's rate in weighted tokens per second, virtual time; and by
+    organisation how far it had been served (`u`) and when its bucket will be empty (its tag, in nominal time)."""
+
+    model: str
+    nominal: float
+    rate: float
+    virtual: float
+    served_to: dict[str, float]
+    tags: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseState:
+    """Who ran: a lease, and how many seconds ago it began."""
+
+    ticket: str
+    model: str
+    organisation: str
+    project: str
+    key: str
+    replica: str
+    charged: float
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A scheduler as plain values, without any time of its clock: another process has another."""
+
+    pools: tuple[PoolState, ...] = ()
+    leases: tuple[LeaseState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A new scheduler goes on where an earlier one stood: shares as they were used, and who runs. Said before anything
+    else; later it changes nothing."""
+
+    snapshot: Snapshot
+    at: float
+
+
+Stimulus = (
+    Arrived | Left | Finished | Progress | EngineSaid | Ticked | FleetChanged | Reshaped | Resumed | Restored
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """It is this ticket's turn, on this replica. `waited` is in seconds, `charged` in weighted tokens."""
+    """It is this ticket's turn, on this replica. `waited` is in seconds, `charged` in weighted tokens. `band` says why
+    now: 0 within the share, 1 the same for batch, 2 borrowed, 3 borrowed by batch."""
 
     ticket: str
     replica: str
     waited: float
     charged: float
+    band: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +223,15 @@ Effect = Admit | Refuse | Charge | Lapse
 
 @dataclass(frozen=True, slots=True)
 class OrganisationShare:
-    """An organisation in the tree: its weight, and its projects' weights inside it."""
+    """An organisation in the tree: its weight, and its projects' weights inside it. `borrow` and `lend` are portions of
+    its own seats (None: without limit), `guarantee` of a model's. `models` are those it may use (None: all)."""
 
     weight: float
     projects: dict[str, float] = field(default_factory=dict)
+    borrow: Portion | None = None
+    lend: Portion | None = None
+    guarantee: Portion | None = None
+    models: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +240,9 @@ class Tree:
     may wait.
 
     `waits` is the longest wait in seconds by priority; `lease` the seconds a receipt may take; `max_queue`
-    how many may wait per organisation and model; `max_waiting` how many may wait in all.
+    how many may wait per organisation and model; `max_waiting` how many may wait in all. `guarantee_window` is how many
+    seconds of their own share whoever asked for little may take in one burst; `cold_wait` how many seconds one may wait
+    while no replica of the model is up, if that is longer.
     """
 
     organisations: dict[str, OrganisationShare]
@@ -171,3 +254,5 @@ class Tree:
     max_queue: int = 1_000
     max_waiting: int = 5_000
     lease: float = 900.0
+    guarantee_window: float = 30.0
+    cold_wait: float = 0.0

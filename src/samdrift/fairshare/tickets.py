@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from samdrift.spec.document import Priority
 
 if TYPE_CHECKING:
+    from samdrift.fairshare.memory import Need
     from samdrift.fairshare.seats import Berth
     from samdrift.fairshare.tree import Leaf
 
@@ -18,9 +19,9 @@ PRIORITIES: tuple[Priority, ...] = tuple(RANKS)
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A request in line. `rank` is the priority it came with and `standing` the one it counts as now (age
-    lifts it). `asked` is its input in tokens, `most` the client's limit of output in tokens; `expected` its
-    cost when it came."""
+    """A request in line. `rank` is the priority it came with and `standing` the one it counts as now (age lifts it).
+    `asked` is its input in tokens, `cached` what of that the engine is said to know still (None: nobody said), `most` the
+    client's limit of output in tokens; `expected` its cost when it came."""
 
     ticket: str
     model: str
@@ -33,6 +34,8 @@ class Waiter:
     expected: float
     arrived: float
     leaf: Leaf
+    cached: float | None = None
+    session: str | None = None
     standing: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,8 +44,8 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A seat held by an admitted ticket: what a snapshot keeps of it. `charged` is in weighted tokens,
-    `admitted_at` in monotonic seconds."""
+    """A seat held by an admitted ticket. `charged` (at admission) is in weighted tokens, `admitted_at` in monotonic
+    seconds."""
 
     ticket: str
     model: str
@@ -56,21 +59,29 @@ class Lease:
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """An admitted ticket. `weights` are those its charge was divided by, leaf first: it is settled by the
-    same, so that no change of weights between the two can hand back more than was taken. `rank` is None if
-    nobody knows any more."""
+    """An admitted ticket. `weights` are those its charge was divided by, leaf first: it is settled by the same, so that
+    no change of weights between the two can hand back more than was taken. `rank` is None if nobody knows any more.
+    `charged` is what has been charged by now: at admission, and since for what it has taken beyond that. `asked` is its
+    input in tokens as far as it is known, `need` what it was believed to need of the cache, and `protected` whether it
+    counts as somebody's own share that headroom is kept for."""
 
     lease: Lease
     rank: int | None
     leaf: Leaf
     weights: tuple[float, ...]
     berth: Berth
+    charged: float
+    renewed: float
+    asked: float | None = None
+    need: Need | None = None
+    protected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Lapsed:
-    """A ticket that lost its seat without a receipt. Its charge stands until one comes."""
+    """A ticket that lost its seat without a receipt. What it was charged stands until one comes."""
 
     lease: Lease
     rank: int | None
     weights: tuple[float, ...]
+    charged: float

@@ -69,14 +69,14 @@ class Branch(Node, Generic[C]):
 
     def __init__(
         self, name: str, parent: Branch[Any] | None, weight: float, *, lane_of: tuple[int, ...],
-        keep: int | None,
+        keep: int | None, lines: tuple[Line[C], ...] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name, parent, weight)
         self.lane_of = lane_of
         self.keep = keep
         self.v = 0.0
         self.children: dict[str, C] = {}
-        self.lines: tuple[Line[C], ...] = tuple(Line(lane) for lane in range(max(lane_of) + 1))
+        self.lines: tuple[Line[C], ...] = lines or tuple(Line(lane) for lane in range(max(lane_of) + 1))
         self.forgotten = 0.0
         # Idle children that are ahead of v, by u. At most one entry each, looked at again when v reaches it.
         self._shelf: list[tuple[float, int, C]] = []
@@ -197,5 +197,3 @@ class Leaf(Node):
 
 
 Project = Branch[Leaf]
-OrganisationNode = Branch[Project]
-Root = Branch[OrganisationNode]

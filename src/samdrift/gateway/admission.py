@@ -76,6 +76,10 @@ def response_of(answer: Answer) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
             (b"x-samdrift-ticket", answer.ticket.encode("latin-1")),
             (b"x-samdrift-waited", b"%.3f" % answer.waited),
         ]
+        if answer.share is not None:
+            headers.append((b"x-samdrift-share", b"%.4f" % answer.share))
+        if answer.ahead is not None:
+            headers.append((b"x-samdrift-ahead", b"%d" % answer.ahead))
         if answer.retry_after is not None:
             headers.append((b"retry-after", b"%d" % max(1, math.ceil(answer.retry_after))))
         if PROBLEMS[answer.reason].status == 401:

@@ -8,7 +8,8 @@ never what. It runs on one event loop and nothing in it waits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,9 +35,11 @@ from samdrift.fairshare.stimuli import (
     Tokens,
 )  # fmt: skip
 from samdrift.gateway.account import Account
+from samdrift.gateway.explaining import Decisions, own_requests, part, spelt
 from samdrift.gateway.listener import ENDPOINTS, MAX_DEPTH
 from samdrift.gateway.settlement import Receipt
-from samdrift.spec.document import Priority, Spec
+from samdrift.gateway.shares import Shares
+from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, Replica
 from samdrift.spec.problems import Reason
 from samdrift.spec.usage import Outcome, Usage
@@ -76,22 +79,35 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """No, and why. `retry_after` in seconds, None where trying again does not help."""
+    """No, and why. `retry_after` in seconds, None where trying again does not help. `share` is what the organisation is
+    due of the model and `ahead` how many of its own requests would be ahead of another try; None where it is not about
+    turns."""
 
     ticket: str
     reason: Reason
     named: dict[str, str]
     retry_after: float | None = None
     waited: float = 0.0
+    share: float | None = None
+    ahead: int | None = None
 
 
 Answer = Allow | Deny
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whose turn it was: the scheduler's band, and if its organisation has come back with this ticket and had to wait for its
+    first seat, for how many seconds."""
+
+    band: int = 0
+    reclaimed: float | None = None
+
+
 class Witness(Protocol):
     """Who is told what happened: metrics, traces, the ledger. Called on the path: it must return at once."""
 
-    def admitted(self, ticket: str, account: Account, traceparent: str | None) -> None:
+    def admitted(self, ticket: str, account: Account, traceparent: str | None, turn: Turn) -> None:
         """A ticket was admitted."""
 
     def refused(self, reason: Reason, organisation: str | None, model: str | None) -> None:
@@ -106,11 +122,11 @@ class Witness(Protocol):
 
 @dataclass(slots=True)
 class _Pending:
-    """A question that has not been answered yet."""
+    """A question that has not been answered yet. `arrived` is what the scheduler was told of it."""
 
     question: Question
     principal: Principal
-    priority: Priority
+    arrived: Arrived
     answer: Answer | None = None
     waiter: asyncio.Future[Answer] | None = None
 
@@ -126,14 +142,19 @@ class OpenTicket:
 
 
 class Desk:
-    """See the module. `clock` is monotonic seconds, `wall` Unix seconds."""
+    """See the module. `clock` is monotonic seconds, `wall` Unix seconds. `record` is told each stimulus before the scheduler
+    is, and must return at once."""
 
     def __init__(
-        self, spec: Spec, roster: Roster, witness: Witness, clock: Callable[[], float], wall: Callable[[], float]
-    ) -> None:
+        self, spec: Spec, roster: Roster, witness: Witness, clock: Callable[[], float], wall: Callable[[], float],
+        record: Callable[[Stimulus], None] | None = None,
+    ) -> None:  # fmt: skip
         self._spec, self._roster, self._witness, self._clock, self._wall = spec, roster, witness, clock, wall
         self._fleet: dict[str, Replica] = {}
         self._scheduler = Scheduler(tree_of(spec), Fleet(), clock())
+        self._shares = Shares(self._scheduler, clock())
+        self._decisions = Decisions()
+        self._record = record
         self._pending: dict[str, _Pending] = {}
         self._open: dict[str, OpenTicket] = {}
         self._gone: dict[str, None] = {}
@@ -150,24 +171,34 @@ class Desk:
         if isinstance(decided, Deny):
             return decided
         pending = self._pending[question.ticket] = decided
-        principal = pending.principal
-        self._handle(Arrived(
-            ticket=question.ticket, model=question.model, organisation=principal.organisation,
-            project=principal.project, key=principal.key,
-            estimate=Estimate(question.size // _BYTES_PER_TOKEN + 1, self._most_output(question)),
-            priority=pending.priority, at=self._clock()))  # fmt: skip
+        returning = self._arrive(pending.arrived)
         if pending.answer is not None:
             return pending.answer
+        self._shares.waits(pending.arrived.model, pending.arrived.organisation, pending.arrived.at, returning=returning)
         pending.waiter = asyncio.get_running_loop().create_future()
         self._sooner.set()
         return pending.waiter
 
+    def _arrive(self, arrived: Arrived) -> bool:
+        """Into line. True if nothing of its organisation waited or ran."""
+        model, organisation, shares = arrived.model, arrived.organisation, self._shares
+        own, others = shares.ahead(model, organisation, arrived.priority)
+        self._decisions.came(arrived, self._wall(), used=shares.used(model, organisation, arrived.at),
+            due=shares.due(model, organisation), ahead=own, others=others)  # fmt: skip
+        returning = shares.idle(model, organisation)
+        self._handle(arrived)
+        return returning
+
     def leave(self, ticket: str) -> None:
         """The caller hung up before our answer reached it."""
-        self._pending.pop(ticket, None)
-        self._open.pop(ticket, None)
-        self._handle(Left(ticket, self._clock()))
+        self._leave(ticket, self._pending.pop(ticket, None), self._open.pop(ticket, None))
         self._tell_drained()
+
+    def _leave(self, ticket: str, pending: _Pending | None, opened: OpenTicket | None) -> None:
+        self._decisions.left(ticket, self._wall())
+        self._handle(Left(ticket, self._clock()), None if opened is None else opened.account)
+        if pending is not None:
+            self._shares.departed(pending.arrived.model, pending.arrived.organisation)
 
     def _screen(self, question: Question) -> _Pending | Deny:
         """Who asks, is the body sound, may they: all that needs no turn. In this order, so that a stranger learns
@@ -192,7 +223,10 @@ class Desk:
             # Envoy makes tickets at random, never the same one twice.
             return self._deny(ticket, Reason.BAD_PROTOCOL, principal, {})
         project = self._spec.organisations[principal.organisation].projects.get(principal.project)
-        return _Pending(question, principal, project.priority if project else "interactive")
+        return _Pending(question, principal, Arrived(
+            ticket=ticket, model=model, organisation=principal.organisation, project=principal.project, key=principal.key,
+            estimate=Estimate(question.size // _BYTES_PER_TOKEN + 1, self._most_output(question)),
+            priority=project.priority if project else "interactive", at=self._clock()))  # fmt: skip
 
     def _most_output(self, question: Question) -> int:
         model = self._spec.models[question.model]
@@ -204,8 +238,26 @@ class Desk:
         self, ticket: str, reason: Reason, principal: Principal | None, named: dict[str, str], *,
         retry_after: float | None = None, waited: float = 0.0,
     ) -> Deny:  # fmt: skip
-        self._witness.refused(reason, principal.organisation if principal else None, named.get("model"))
+        organisation = principal.organisation if principal else None
+        self._witness.refused(reason, organisation, named.get("model"))
+        if reason is not Reason.BAD_PROTOCOL:  # whose ticket that is, nobody knows
+            self._decisions.refused(ticket, self._wall(), reason, organisation, named, retry_after=retry_after, waited=waited)
         return Deny(ticket, reason, named, retry_after, waited)
+
+    def _turn_away(self, pending: _Pending, effect: Refuse) -> Deny:
+        """No turn, and how its organisation stands: of the others it is told nothing."""
+        model, organisation = pending.arrived.model, pending.arrived.organisation
+        named = {"model": model, "waited": spelt(effect.waited)}
+        share = ahead = None
+        if effect.reason in (Reason.QUEUE_FULL, Reason.WAITED_TOO_LONG):
+            share = self._shares.due(model, organisation)
+            ahead, _ = self._shares.ahead(model, organisation, pending.arrived.priority)
+            expected = self._scheduler.expected_wait(model, organisation)
+            named |= {"share": part(share), "used": part(self._shares.used(model, organisation, self._clock())),
+                "ahead": own_requests(ahead), "expected": "?" if expected is None else spelt(expected)}  # fmt: skip
+        denied = self._deny(effect.ticket, effect.reason, pending.principal, named,
+            retry_after=effect.retry_after, waited=effect.waited)  # fmt: skip
+        return dataclasses.replace(denied, share=share, ahead=ahead)
 
     # -- receipts ----------------------------------------------------------------------------------------------
 
@@ -217,20 +269,21 @@ class Desk:
             if opened is not None:
                 # The client left while our answer was on its way: Envoy dropped it and no engine saw the request.
                 self._witness.receipt("left")
-            elif self._pending.pop(receipt.ticket, None) is None:
+            elif receipt.ticket not in self._pending:
                 self._gone[receipt.ticket] = None
                 if len(self._gone) > _GONE_KEPT:
                     del self._gone[next(iter(self._gone))]
                 return
             # Else it left while it waited, and its receipt was faster than the end of its question: no turn for it.
-            self._handle(Left(receipt.ticket, self._clock()))
+            self._leave(receipt.ticket, self._pending.pop(receipt.ticket, None), opened)
             self._tell_drained()
             return
         self._witness.receipt("settled" if opened is not None else "late")
-        self._handle(Finished(receipt.ticket, self._owed(receipt), self._clock()))
+        self._handle(Finished(receipt.ticket, self._owed(receipt), self._clock()), receipt.account)
         usage = receipt.usage()
         if usage is not None:
             self._witness.settled(usage)
+            self._decisions.settled(usage)
         self._tell_drained()
 
     @staticmethod
@@ -304,6 +357,36 @@ class Desk:
         return self._scheduler
 
     @property
+    def shares(self) -> Shares:
+        """How everybody stands, for those who look."""
+        return self._shares
+
+    @property
+    def decisions(self) -> Decisions:
+        """What was decided lately, for those who ask."""
+        return self._decisions
+
+    @property
+    def now(self) -> float:
+        """The desk's clock: monotonic seconds."""
+        return self._clock()
+
+    def so_far(self) -> Iterator[Stimulus]:
+        """What a scheduler that knows nothing must be told to be about where this one is: who takes part, on which
+        replicas, who runs and who waits. A recording begins with it. O(n)."""
+        at, scheduler = self._clock(), self._scheduler
+        # What an earlier life left in the same recording runs no longer, or is resumed below.
+        yield FleetChanged(Fleet(), at)
+        yield Reshaped(scheduler.tree, at)
+        yield FleetChanged(Fleet(tuple(self._fleet.values())), at)
+        for lease in scheduler.leases():
+            yield Resumed(lease.ticket, lease.model, lease.organisation, lease.project, lease.key, lease.replica,
+                lease.charged, at)  # fmt: skip
+        for ticket in scheduler.floor.room.waiters:
+            if ticket in self._pending:
+                yield dataclasses.replace(self._pending[ticket].arrived, at=at)
+
+    @property
     def open_tickets(self) -> tuple[OpenTicket, ...]:
         """Admitted, not settled."""
         return tuple(self._open.values())
@@ -327,41 +410,47 @@ class Desk:
                 if due is not None and due <= self._clock():
                     self._handle(Ticked(self._clock()))
 
-    def _handle(self, stimulus: Stimulus) -> None:
+    def _handle(self, stimulus: Stimulus, account: Account | None = None) -> None:
+        """Tell the scheduler, and do what it says. `account` is that of the ticket in question, if it was admitted."""
+        if self._record is not None:
+            self._record(stimulus)
         for effect in self._scheduler.handle(stimulus):
-            self._carry_out(effect)
+            self._carry_out(effect, stimulus, account)
         if self._due is None:
             self._sooner.set()
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _carry_out(self, effect: Effect, cause: Stimulus, account: Account | None) -> None:
         match effect:
             case Admit():
-                self._admit(effect)
+                self._admit(effect, cause)
             case Refuse():
                 pending = self._pending[effect.ticket]
-                named = {"model": pending.question.model, "waited": f"{effect.waited:.0f} s"}
-                self._answer(pending, self._deny(effect.ticket, effect.reason, pending.principal, named,
-                    retry_after=effect.retry_after, waited=effect.waited))  # fmt: skip
+                self._answer(pending, self._turn_away(pending, effect))
             case Lapse():
                 opened = self._open.get(effect.ticket)
                 if opened is not None:
                     self._lapse(opened)
             case Charge():
-                pass  # the exact row went to the witness with the receipt; the share's account is the scheduler's own
+                # The exact row goes to the witness with the receipt; the share's account is the scheduler's own.
+                if account is not None:
+                    self._shares.corrected(account.model, account.organisation, effect.cost - effect.charged, cause.at)
 
-    def _admit(self, effect: Admit) -> None:
+    def _admit(self, effect: Admit, cause: Stimulus) -> None:
         pending = self._pending[effect.ticket]
         question, who = pending.question, pending.principal
         account = Account(who.organisation, who.project, who.key, question.model, effect.replica, question.path,
-            pending.priority, effect.waited, question.size)  # fmt: skip
+            pending.arrived.priority, effect.waited, question.size)  # fmt: skip
         replica = self._fleet[effect.replica]
         self._open[effect.ticket] = OpenTicket(effect.ticket, account, effect.charged, self._wall())
-        self._witness.admitted(effect.ticket, account, question.traceparent)
+        self._decisions.admitted(effect, cause)
+        reclaimed = self._shares.admitted(account.model, account.organisation, effect.charged, cause.at)
+        self._witness.admitted(effect.ticket, account, question.traceparent, Turn(effect.band, reclaimed))
         fields = replica.fields_stream if question.stream else replica.fields_plain
         self._answer(pending, Allow(effect.ticket, effect.replica, account.text(), fields, effect.waited))
 
     def _answer(self, pending: _Pending, answer: Answer) -> None:
         self._pending.pop(pending.question.ticket, None)
+        self._shares.departed(pending.arrived.model, pending.arrived.organisation)
         pending.answer = answer
         if pending.waiter is not None and not pending.waiter.done():
             pending.waiter.set_result(answer)
@@ -372,11 +461,13 @@ class Desk:
         self._witness.receipt("lapsed")
         a = opened.account
         now = self._wall()
-        self._witness.settled(Usage(
+        usage = Usage(
             ticket=opened.ticket, organisation=a.organisation, project=a.project, key=a.key, model=a.model,
             replica=a.replica, endpoint=a.endpoint, priority=a.priority, outcome=Outcome.LAPSED, status=0,
             input_tokens=0, cached_tokens=0, output_tokens=0, estimated=True, at=now, waited=a.waited,
-            first_byte=None, duration=max(0.0, now - opened.at)))  # fmt: skip
+            first_byte=None, duration=max(0.0, now - opened.at))  # fmt: skip
+        self._witness.settled(usage)
+        self._decisions.settled(usage)
         self._tell_drained()
 
     def _tell_drained(self) -> None:

@@ -191,7 +191,8 @@ def _question(longest_wait: float) -> Json:
                 "dynamic_metadata_from_headers": exactly("x-samdrift-account", "x-samdrift-fields"),
                 "allowed_client_headers_on_success": exactly("x-samdrift-ticket", "x-samdrift-waited"),
                 "allowed_client_headers": exactly("content-type", "retry-after", "www-authenticate", "allow",
-                    "x-samdrift-ticket", "x-samdrift-waited", "x-should-retry")}})  # fmt: skip
+                    "x-samdrift-ticket", "x-samdrift-waited", "x-samdrift-share", "x-samdrift-ahead",
+                    "x-should-retry")}})  # fmt: skip
 
 
 def _routes(spec: Spec, stripped: frozenset[str]) -> Json:

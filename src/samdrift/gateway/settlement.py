@@ -72,6 +72,7 @@ def outcome_of(status: int, *, client_left: bool, broken: bool) -> Outcome:
 def receipt_of_entry(entry: Any) -> Receipt:
     """A receipt from an `HTTPAccessLogEntry` (envoy.data.accesslog.v3)."""
     common, flags = entry.common_properties, entry.common_properties.response_flags
+    flagged = common.HasField("response_flags")  # seldom; ten look-ups in a protobuf message cost more than one
     metadata = common.metadata.filter_metadata
     status = entry.response.response_code.value
     account = None
@@ -89,10 +90,11 @@ def receipt_of_entry(entry: Any) -> Receipt:
         tokens=tokens_of(counts),
         outcome=outcome_of(
             status,
-            client_left=flags.downstream_connection_termination or flags.downstream_remote_reset,
-            broken=flags.upstream_connection_termination or flags.upstream_remote_reset or flags.local_reset
-            or flags.upstream_connection_failure or flags.stream_idle_timeout or flags.upstream_protocol_error
-            or flags.upstream_max_stream_duration_reached or flags.upstream_request_timeout,
+            client_left=flagged and (flags.downstream_connection_termination or flags.downstream_remote_reset),
+            broken=flagged and (
+                flags.upstream_connection_termination or flags.upstream_remote_reset or flags.local_reset
+                or flags.upstream_connection_failure or flags.stream_idle_timeout or flags.upstream_protocol_error
+                or flags.upstream_max_stream_duration_reached or flags.upstream_request_timeout),
         ),
         status=status,
         at=_seconds(common.start_time) + duration,

@@ -77,6 +77,12 @@ PER_TOKEN = Instrument("gen_ai_server_time_per_output_token_seconds", "histogram
 
 WAIT = Instrument("samdrift_wait_seconds", "histogram", "seconds",
     "How long admitted requests waited for their turn.", ("organisation", "model"), _WAITS)  # fmt: skip
+WAIT_BY_BAND = Instrument("samdrift_band_wait_seconds", "histogram", "seconds",
+    "How long admitted requests waited, by why it was their turn: within the share of their organisation (`own`, "
+    "`own-batch`), or on what others left (`borrowed`, `borrowed-batch`).", ("model", "band"), _WAITS)  # fmt: skip
+RECLAIM = Instrument("samdrift_reclaim_seconds", "histogram", "seconds",
+    "How long an organisation that had nothing waiting or running waited for its first seat when it came back and "
+    "found none free.", ("model",), _WAITS)  # fmt: skip
 REFUSALS = Instrument("samdrift_refusals", "counter", "requests",
     "Requests that were refused, by reason (docs/reference/problems.md).",
     ("reason", "organisation", "model"))  # fmt: skip
@@ -94,6 +100,27 @@ SEATS = Instrument("samdrift_seats", "gauge", "seats",
     sampled=True)  # fmt: skip
 SEATS_IN_USE = Instrument("samdrift_seats_in_use", "gauge", "seats",
     "Seats of a replica that are taken now.", ("model", "replica"), sampled=True)  # fmt: skip
+
+# Shares
+
+SHARE_DUE = Instrument("samdrift_share_due", "gauge", "part of 1",
+    "The part of a model that an organisation is due when all want it at once.",
+    ("organisation", "model"), sampled=True)  # fmt: skip
+SHARE_USED = Instrument("samdrift_share_used", "gauge", "part of 1",
+    "The part that an organisation had of what a model served in the last five minutes, in weighted tokens; 0 if it "
+    "served nobody.", ("organisation", "model"), sampled=True)  # fmt: skip
+BORROWED = Instrument("samdrift_borrowed_seats", "gauge", "seats",
+    "Seats that an organisation has now beyond those it is due.", ("organisation", "model"), sampled=True)  # fmt: skip
+LENT = Instrument("samdrift_lent_seats", "gauge", "seats",
+    "What an organisation leaves idle of the seats it is due and others use now: its part of all that are borrowed, by how "
+    "much it leaves.", ("organisation", "model"), sampled=True)  # fmt: skip
+FAIRNESS = Instrument("samdrift_fairness_index", "gauge", "part of 1",
+    "Jain's index of what was served per weight in the last minute, over the organisations of which somebody has waited "
+    "all that time: 1 if all were served alike, 1/n if one of n had everything; 1 if there are not two to compare.",
+    ("model",), sampled=True)  # fmt: skip
+RECORD_LINES = Instrument("samdrift_record_lines", "counter", "lines",
+    "Lines of the record (`observe.record`) that are `written`; or that were `dropped`, because the buffer or the day's "
+    "file was full or the disk would not take them.", ("fate",), sampled=True)  # fmt: skip
 
 # Processes
 
@@ -119,7 +146,8 @@ BUILD = Instrument("samdrift_build_info", "gauge", "1", "Which program this is."
 
 CATALOGUE: tuple[Instrument, ...] = (
     REQUESTS, TOKENS, TOKEN_USAGE, REQUEST_DURATION, FIRST_TOKEN, PER_TOKEN,
-    WAIT, REFUSALS, DECISION, RECEIPTS, WAITING, SEATS, SEATS_IN_USE,
+    WAIT, WAIT_BY_BAND, RECLAIM, REFUSALS, DECISION, RECEIPTS, WAITING, SEATS, SEATS_IN_USE,
+    SHARE_DUE, SHARE_USED, BORROWED, LENT, FAIRNESS, RECORD_LINES,
     REPLICA_UP, REPLICA_RESTARTS, GATEWAY_UP, GATEWAY_RESTARTS,
     LEDGER_ROWS, LEDGER_QUEUED, LEDGER_BEHIND, BUILD,
 )  # fmt: skip
@@ -127,6 +155,9 @@ CATALOGUE: tuple[Instrument, ...] = (
 
 RECEIPT_KINDS = frozenset({"settled", "duplicate", "late", "lapsed", "left", "unknown"})
 """What the label `kind` of `RECEIPTS` may say."""
+
+BANDS = ("own", "own-batch", "borrowed", "borrowed-batch")
+"""What the label `band` may say, in the order of the scheduler's bands."""
 
 _OPERATIONS = (("embeddings", "embeddings"), ("chat/completions", "chat"), ("completions", "text_completion"))
 

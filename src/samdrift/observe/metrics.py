@@ -75,6 +75,7 @@ class Metrics:
         self._models: frozenset[str] = frozenset()
         self._members: dict[tuple[str | None, str | None], _Member] = {}
         self._served: dict[tuple[str, str], _Served] = {}
+        self._waits: dict[tuple[str, int], Histogram] = {}
         self.reshape(organisations, models)
 
     def _counter(self, i: Instrument) -> Counter:
@@ -95,12 +96,21 @@ class Metrics:
                 _forget(metric, bound)
         self._members.clear()
         self._served.clear()
+        self._waits.clear()
 
     # What happens to requests
 
-    def admitted(self, organisation: str, model: str, waited: float) -> None:
-        """A request was admitted after `waited` seconds."""
+    def admitted(self, organisation: str, model: str, waited: float, band: int = 0) -> None:
+        """A request was admitted after `waited` seconds; `band` is its place in `catalogue.BANDS`."""
         self._member(organisation, model).wait.observe(waited)
+        histogram = self._waits.get((model, band))
+        if histogram is None:
+            histogram = self._waits_of(model, band)
+        histogram.observe(waited)
+
+    def reclaimed(self, model: str, seconds: float) -> None:
+        """An organisation that came back had to wait so long for its first seat."""
+        self._histograms[catalogue.RECLAIM].labels(self._names(None, model)[1]).observe(seconds)
 
     def refused(self, reason: Reason, organisation: str | None, model: str | None) -> None:
         """A request was refused. None where it is not known whose it was, or for which model."""
@@ -176,6 +186,13 @@ class Metrics:
                 output=tokens.labels(*names, "output"),
                 outcomes={outcome: requests.labels(*names, outcome.value) for outcome in Outcome},
             )
+        return found
+
+    def _waits_of(self, model: str, band: int) -> Histogram:
+        _, name = self._names(None, model)
+        found = self._histograms[catalogue.WAIT_BY_BAND].labels(name, catalogue.BANDS[band])
+        if name == model:
+            self._waits[model, band] = found
         return found
 
     def _serving(self, endpoint: str, model: str) -> _Served:

@@ -6,19 +6,23 @@ import asyncio
 import dataclasses
 import logging
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from samdrift.access.principal import Principal
 from samdrift.access.roster import Refusal, Roster
 from samdrift.api.app import Api, Knowledge
+from samdrift.api.local import Inside, LocalApi
 from samdrift.engines.identities import identity_of
 from samdrift.engines.planning import expected_fleet
 from samdrift.engines.processes import Kept, Program, keep
 from samdrift.engines.records import Records
 from samdrift.engines.supervising import DRIVERS, Progress, Supervisor, WeightsProblems
+from samdrift.fairshare.stimuli import Stimulus
 from samdrift.gateway.asking import answering
 from samdrift.gateway.desk import Desk
 from samdrift.gateway.journal import Journal
@@ -26,6 +30,7 @@ from samdrift.gateway.placing import place_json
 from samdrift.gateway.publishing import Publisher, SnapshotRejected, envoy_command
 from samdrift.gateway.receiving import Receiving, listen
 from samdrift.gateway.reconciling import Reconciler
+from samdrift.gateway.recording import Recording, forget_old
 from samdrift.gateway.snapshot import Places, Snapshot, snapshot_of
 from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
@@ -36,13 +41,14 @@ from samdrift.observe.metrics import Metrics
 from samdrift.observe.tracing import Tracing
 from samdrift.reading import DocumentRejected, DocumentUnreadable, folder_of, ledger_url, read_document
 from samdrift.runtime.clock import monotonic, wall
-from samdrift.runtime.folders import locked, make_folders
+from samdrift.runtime.folders import LOCAL, locked, make_folders
 from samdrift.runtime.gauges import Vitals, readings
+from samdrift.runtime.reporting import status_of, ticket_of
 from samdrift.runtime.serving import running, serving, tcp_socket, unix_socket
 from samdrift.runtime.tickets import load_tickets, save_tickets
 from samdrift.runtime.witness import Audience
 from samdrift.spec.differing import differences
-from samdrift.spec.document import Model, Spec
+from samdrift.spec.document import Model, Record, Spec
 from samdrift.spec.findings import spell_path
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
 from samdrift.spec.problems import Reason
@@ -50,6 +56,7 @@ from samdrift.spec.problems import Reason
 _log = logging.getLogger(__name__)
 _GRACE = 1.0  # seconds for a process to go by itself once nothing runs on it
 _JOURNAL = "journal"
+_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +133,9 @@ class Community:
         house.push_async_callback(self._writer.flush, 1.0)
 
         self._current = await self._enrolled(spec)
-        self._desk = Desk(spec, self._current, Audience(self._writer, self._metrics, self._tracing),
-            monotonic, wall)  # fmt: skip
+        self._recording = await self._record(spec.observe.record, house)
+        self._desk = Desk(spec, self._current, Audience(self._writer, self._metrics, self._tracing), monotonic, wall,
+            None if self._recording is None else self._recording.put)  # fmt: skip
         await house.enter_async_context(running(self._desk.run(), "admission desk"))
         await house.enter_async_context(running(self._follow_keys(), "roster"))
 
@@ -144,11 +152,13 @@ class Community:
         await house.enter_async_context(running(self._reconciler.run(), "reconciler"))
         await house.enter_async_context(running(self._keep_tickets(), "open tickets"))
 
-        exposition = Exposition(self._metrics, lambda: readings(self._spec, self._vitals, self._desk, self._writer),
-            self._readiness)  # fmt: skip
+        exposition = Exposition(self._metrics, lambda: readings(self._spec, self._vitals, self._desk, self._writer,
+            self._recording), self._readiness)  # fmt: skip
         await house.enter_async_context(serving(exposition, tcp_socket(spec.observe.listen, "observe.listen"), "metrics"))
         api = Api(Knowledge(self._who, self._models, self._readiness, self._refused, int(wall())))
         await house.enter_async_context(serving(api, unix_socket(data / places.api), "api"))
+        local = LocalApi(Inside(self._status, self._ticket))
+        await house.enter_async_context(serving(local, unix_socket(data / LOCAL), "local api"))
         # Those who come before the engines are found wait for them; without this they would be told that there are none.
         records = house.enter_context(Records(data / "run"))
         self._desk.fleet_changed(expected_fleet(spec, {record.name: record.generation for record in records.all()}))
@@ -308,6 +318,15 @@ class Community:
     def _refused(self, reason: Reason, organisation: str | None) -> None:
         self._metrics.refused(reason, organisation, None)
 
+    # -- for whoever runs it -------------------------------------------------------------------------------------
+
+    def _status(self) -> dict[str, Any]:
+        return status_of(self._spec, self._vitals, self._desk, self._writer, now=wall(), up_for=monotonic() - self._began,
+            reasons=self._readiness()[1])  # fmt: skip
+
+    async def _ticket(self, ticket: str) -> dict[str, Any] | None:
+        return await ticket_of(ticket, self._desk, self._ledger, wall())
+
     # -- what must survive ---------------------------------------------------------------------------------------
 
     async def _keep_tickets(self) -> None:
@@ -319,6 +338,28 @@ class Community:
                 await asyncio.to_thread(save_tickets, path, tickets)
                 before = tickets
             await asyncio.sleep(1)
+
+    async def _record(self, wanted: Record, house: AsyncExitStack) -> Recording | None:
+        """Keep a record, if it is wanted. What was kept before is deleted in time, whether or not."""
+        folder = self._data / "record"
+        await house.enter_async_context(running(self._forget_records(folder, wanted.keep), "old records"))
+        if wanted.what == "nothing":
+            return None
+        recording = Recording(folder, wall() - monotonic(), lambda: secrets.token_bytes(32), self._so_far,
+            users=wanted.what == "users", max_size=wanted.max_size)  # fmt: skip
+        await house.enter_async_context(running(recording.run(), "record"))
+        return recording
+
+    def _so_far(self) -> Iterable[Stimulus]:
+        return self._desk.so_far()
+
+    async def _forget_records(self, folder: Path, keep: float) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(forget_old, folder, keep, wall())
+            except OSError as error:
+                _log.warning("old records could not be deleted", exc_info=error)
+            await asyncio.sleep(_HOUR)
 
     async def _load_mark(self) -> str | None:
         found = await asyncio.to_thread(self._ledger.mark, _JOURNAL)

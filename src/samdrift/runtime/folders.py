@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LOCAL = Path("run/local.sock")
+"""Where the control plane answers whoever runs it, in the data folder."""
+
 
 class DataFolderBusy(Exception):  # noqa: N818 - the name says what is so
     """Another Samdrift runs in this data folder."""

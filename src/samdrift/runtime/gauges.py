@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from samdrift.gateway.desk import Desk
+from samdrift.gateway.recording import Recording
 from samdrift.ledger.writing import UsageWriter
 from samdrift.observe import catalogue as c
 from samdrift.observe.metrics import Reading
@@ -22,13 +23,22 @@ class Vitals:
     envoy_restarts: int = 0
 
 
-def readings(spec: Spec, vitals: Vitals, desk: Desk, writer: UsageWriter) -> Iterator[Reading]:
+def readings(
+    spec: Spec, vitals: Vitals, desk: Desk, writer: UsageWriter, recording: Recording | None
+) -> Iterator[Reading]:  # fmt: skip
     """All sampled instruments, now."""
     scheduler = desk.scheduler
     for model in spec.models:
         waiting = scheduler.waiting_by_organisation(model)
         for organisation in spec.organisations:
             yield Reading(c.WAITING, waiting.get(organisation, 0), (organisation, model))
+        for standing in desk.shares.standings(model, desk.now):
+            labels = (standing.organisation, model)
+            yield Reading(c.SHARE_DUE, standing.due, labels)
+            yield Reading(c.SHARE_USED, standing.used or 0.0, labels)
+            yield Reading(c.BORROWED, standing.borrowed, labels)
+            yield Reading(c.LENT, standing.lent, labels)
+        yield Reading(c.FAIRNESS, desk.shares.fairness(model, desk.now), (model,))
     seats = scheduler.seats()
     for replica in vitals.fleet.replicas:
         labels = (replica.model, replica.name)
@@ -40,5 +50,8 @@ def readings(spec: Spec, vitals: Vitals, desk: Desk, writer: UsageWriter) -> Ite
     yield Reading(c.GATEWAY_RESTARTS, vitals.envoy_restarts)
     for fate, rows in (("written", writer.committed), ("dropped", writer.dropped), ("unfit", writer.unfit)):
         yield Reading(c.LEDGER_ROWS, rows, (fate,))
+    if recording is not None:
+        yield Reading(c.RECORD_LINES, recording.written, ("written",))
+        yield Reading(c.RECORD_LINES, recording.dropped, ("dropped",))
     yield Reading(c.LEDGER_QUEUED, writer.queued)
     yield Reading(c.LEDGER_BEHIND, writer.behind)

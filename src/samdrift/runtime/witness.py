@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from samdrift.gateway.account import Account
+from samdrift.gateway.desk import Turn
 from samdrift.ledger.writing import UsageWriter
 from samdrift.observe.metrics import Metrics
 from samdrift.observe.tracing import Tracing
@@ -16,9 +17,11 @@ class Audience:
     def __init__(self, writer: UsageWriter, metrics: Metrics, tracing: Tracing) -> None:
         self._writer, self._metrics, self._tracing = writer, metrics, tracing
 
-    def admitted(self, ticket: str, account: Account, traceparent: str | None) -> None:
+    def admitted(self, ticket: str, account: Account, traceparent: str | None, turn: Turn) -> None:
         """A ticket was admitted."""
-        self._metrics.admitted(account.organisation, account.model, account.waited)
+        self._metrics.admitted(account.organisation, account.model, account.waited, turn.band)
+        if turn.reclaimed is not None:
+            self._metrics.reclaimed(account.model, turn.reclaimed)
         self._tracing.admitted(ticket, traceparent)
 
     def settled(self, usage: Usage) -> None:

@@ -22,6 +22,7 @@ Check = Callable[[Spec], Iterator[Finding]]
 _BODY = (1024, 2**30)
 _HEADERS = (1024, 8 * 2**20)
 _SOCKET = 107
+_DAY = 86_400.0
 _LATER = ("hf", "s3", "oci")
 
 
@@ -259,6 +260,15 @@ def traces_go_to_an_address(spec: Spec) -> Iterator[Finding]:
         )
 
 
+def records_are_kept_for_days(spec: Spec) -> Iterator[Finding]:
+    if spec.observe.record.keep < _DAY:
+        yield Finding(
+            ("observe", "record", "keep"),
+            f"A day's record cannot be kept for {spell_duration(spec.observe.record.keep)}: it is one file, and not over yet.",
+            "Write at least 1d.",
+        )
+
+
 def texts_are_printable(spec: Spec) -> Iterator[Finding]:
     for path, value, shape in leaves(spec):
         if shape.kind is Kind.TEXT and isinstance(value, str) and not value.isprintable():
@@ -292,6 +302,7 @@ CHECKS: tuple[Check, ...] = (
     tokens_cost_something,
     the_ledger_is_a_database_we_know,
     traces_go_to_an_address,
+    records_are_kept_for_days,
     texts_are_printable,
 )
 """Every check, in the order of the document's reader."""

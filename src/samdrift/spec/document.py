@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from samdrift.spec.portion import Guarantee, Limit, Portion, portion_of
 from samdrift.spec.units import Count, Duration, Name, Number, Size, Whole
 
 
@@ -93,11 +94,40 @@ class Gateway(Noun):
     """How long the gateway bears with silence."""
 
 
-class Share(Noun):
-    """What an organisation or a project is due, relative to its neighbours."""
+class ProjectShare(Noun):
+    """What a project is due of its organisation's share, relative to its neighbours."""
 
     weight: Annotated[Number, Field(gt=0, le=1_000_000)] | None = None
     """Its weight. Default for an organisation: by `inhabitants`, else 1; for a project: 1."""
+
+
+class Share(ProjectShare):
+    """What an organisation is due, relative to its neighbours; what it may take beyond that, and what it gives."""
+
+    guarantee: Guarantee = "none"
+    """What it is due of each model at least, even if its weight would give it less: `none`, a part of the model's seats
+    (`25%`), or a number of them (`2 seats`). The others share what is left by their weights."""
+    borrow: Limit = "unlimited"
+    """How many seats beyond its own it may use while others leave them idle: `unlimited`, `none`, a part of its own
+    (`50%`: up to one and a half times its own), or a number of seats (`2 seats`). Borrowing leaves no debt."""
+    lend: Limit = "unlimited"
+    """How many of its own seats others may use while it leaves them idle: `unlimited`, `none`, a part of its own
+    (`50%`), or a number of seats (`2 seats`). What it does not lend stands idle when it does not use it."""
+
+    @property
+    def guaranteed(self) -> Portion | None:
+        """The guarantee as a number; None for none."""
+        return None if self.guarantee == "none" else portion_of(self.guarantee)
+
+    @property
+    def borrows(self) -> Portion | None:
+        """What it may borrow as a number; None without limit."""
+        return portion_of(self.borrow)
+
+    @property
+    def lends(self) -> Portion | None:
+        """What it lends as a number; None without limit."""
+        return portion_of(self.lend)
 
 
 class Project(Noun):
@@ -105,7 +135,7 @@ class Project(Noun):
 
     name: str = ""
     """The name people see; default: its identifier."""
-    share: Share = Share()
+    share: ProjectShare = ProjectShare()
     """Its part of the organisation's share."""
     priority: Priority = "interactive"
     """The priority of its requests."""
@@ -202,6 +232,9 @@ class Fairness(Noun):
     """How long requests may wait."""
     max_queue: Count = 1_000
     """How many requests of one organisation may wait for one model; beyond it the answer is 429."""
+    guarantee_window: Duration = 30.0
+    """How large a burst goes first: so many seconds of an organisation's own share, saved up while it asks for little. A
+    longer window is kinder to bursts and lets the others fall behind by as much for a while."""
     lease: Duration = 900.0
     """How long after admission a receipt is expected; then the seat is free again."""
 
@@ -214,8 +247,21 @@ class LedgerSettings(Noun):
     folder."""
 
 
+class Record(Noun):
+    """A record of who asked for what size of request when, so that a day can be played again under other shares
+    (`samdrift replay`). It holds no content, no key and no ticket; files lie in the folder `record` of the data folder."""
+
+    what: Literal["nothing", "requests", "users"] = "nothing"
+    """What is recorded: `nothing`; `requests`, by organisation and project; or `users`, where requests of one API key can be
+    told from those of another besides, by a hash under a secret that is made anew each day and never stored."""
+    keep: Duration = 30 * 86_400.0
+    """How long a day's file is kept after that day; then it is deleted, also if nothing is recorded any more."""
+    max_size: Size = 2**30
+    """How large a day's file may become; beyond it the rest of the day is not recorded, and counted."""
+
+
 class Observe(Noun):
-    """Metrics and traces."""
+    """Metrics, traces and the record."""
 
     listen: str = "127.0.0.1:9464"
     """Address of Prometheus metrics, readiness and liveness. Loopback only: it has no key."""
@@ -223,6 +269,8 @@ class Observe(Noun):
     """OTLP/HTTP endpoint for traces (`http://127.0.0.1:4318`); default: no traces."""
     trace_fraction: Annotated[Number, Field(ge=0, le=1)] = 0.05
     """Which part of requests is traced."""
+    record: Record = Record()
+    """A record of requests for replays, without content."""
 
 
 def _number_itself(value: object) -> object:

@@ -26,7 +26,8 @@ class Replica:
     path of a Unix socket (begins with `/`) or `host:port` on loopback. `seats` is how many sequences it runs at once;
     `context` is the number of tokens that one seat holds. `fields` is JSON text without braces that is put
     in front of a body for this engine, by kind of request: `plain` or `stream`. `generation` counts restarts: a new
-    process is a new generation of the same replica, and what was in flight on the old one is lost.
+    process is a new generation of the same replica, and what was in flight on the old one is lost. `kv_tokens` is how many
+    tokens its cache holds for all seats together; None where every seat has its own, so that seats are all that counts.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Replica:
     generation: int = 0
     fields_plain: str = ""
     fields_stream: str = ""
+    kv_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     ENGINE_FAILED = "engine_failed"
     ENGINE_TIMEOUT = "engine_timeout"
     OVERLOADED = "overloaded"
+    UNKNOWN_TICKET = "unknown_ticket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +117,12 @@ PROBLEMS: dict[Reason, Problem] = {
             "The request needs more tokens than a seat of {model} holds ({limit}).",
             "Shorten the prompt or lower max_tokens.", "messages"),
         Problem(Reason.QUEUE_FULL, 429, _LIMIT, "queue_full",
-            "Your organisation has as many requests waiting as it may have.",
+            "Your organisation is due {share} of {model} and had {used} of it in the last five minutes; {ahead} ahead (a wait "
+            "of about {expected}), and no more may wait.",
             "Wait as long as Retry-After says, then try again."),
         Problem(Reason.WAITED_TOO_LONG, 429, _LIMIT, "waited_too_long",
-            "Your organisation's share was in use and no seat came free in {waited}.",
+            "No turn came in {waited}. Your organisation is due {share} of {model} and had {used} of it in the last five "
+            "minutes; {ahead} ahead (a wait of about {expected}).",
             "Wait as long as Retry-After says, then try again."),
         Problem(Reason.NO_REPLICA, 503, _DOWN, "no_replica",
             "No engine that serves {model} is up at the moment.", "Wait as long as Retry-After says, then try again."),
@@ -141,6 +144,9 @@ PROBLEMS: dict[Reason, Problem] = {
             "The engine did not finish in time.", "Ask for fewer tokens (max_tokens), or stream the answer."),
         Problem(Reason.OVERLOADED, 503, _DOWN, "overloaded",
             "The gateway is out of memory for more requests.", "Wait as long as Retry-After says, then try again."),
+        Problem(Reason.UNKNOWN_TICKET, 404, _INVALID, "ticket_not_found",
+            "Nothing is known of a ticket {ticket}.",
+            "Copy it whole from `x-samdrift-ticket`; a request that was refused is remembered for a while only."),
     )
 }
 
@@ -152,10 +158,15 @@ def render_problem(reason: Reason, **named: str) -> tuple[int, bytes]:
     come from a client (a model's name, a path) are shown at most 80 characters long.
     """
     problem = PROBLEMS[reason]
-    shown = _Shown({k: v if len(v) <= 80 else v[:79] + "…" for k, v in named.items()})
-    message = f"{problem.sentence.format_map(shown)} {problem.remedy.format_map(shown)}"
-    error = {"message": message, "type": problem.type, "param": problem.param, "code": problem.code}
+    error = {"message": sentence_of(reason, **named), "type": problem.type, "param": problem.param, "code": problem.code}
     return problem.status, json.dumps({"error": error}, ensure_ascii=False).encode()
+
+
+def sentence_of(reason: Reason, **named: str) -> str:
+    """What people are told, and what they can do: the sentence and the remedy, with their places filled as above."""
+    problem = PROBLEMS[reason]
+    shown = _Shown({k: v if len(v) <= 80 else v[:79] + "…" for k, v in named.items()})
+    return f"{problem.sentence.format_map(shown)} {problem.remedy.format_map(shown)}"
 
 
 class _Shown(dict[str, str]):

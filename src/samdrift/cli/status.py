@@ -1,0 +1,134 @@
+"""`samdrift status`: who runs, who waits, and whose share is used, now."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from samdrift.api.local import STATUS
+from samdrift.cli.data_folder import columns
+from samdrift.cli.running import NothingRuns, ask
+from samdrift.gateway.explaining import part, spelt
+
+_EVERY = 1.0  # seconds
+_Row = tuple[str, ...]
+
+
+@click.command("status")
+@click.option("--data", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), envvar="SAMDRIFT_DATA", default="data",
+    show_default=True, help="The folder that Samdrift runs in.")  # fmt: skip
+@click.option("--all", "everybody", is_flag=True, help="Show organisations that are at rest, too.")
+@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def status_command(data: Path, *, everybody: bool, watch: bool, as_json: bool) -> None:
+    """Say how the Samdrift that runs in a data folder stands: per model its seats and who waits; per organisation what it
+    had of the last five minutes' service beside what it is due, and the seats it borrows and lends; per process its health.
+
+    Exit code 0 if it is ready, 1 if it is not, or nothing runs there.
+
+    \b
+    Examples:
+      samdrift status
+      samdrift status --watch --data /var/lib/samdrift
+      samdrift status --json | jq '.models[].organisations[] | select(.waiting > 0)'
+    """
+    if watch and (as_json or not sys.stdout.isatty()):
+        raise click.UsageError("--watch is for people at a terminal. For a program, ask for --json as often as it wants.")
+    if watch:
+        _watch(data, everybody=everybody)
+        return
+    try:
+        found = _ask(data)
+    except NothingRuns as nothing:
+        raise click.ClickException(str(nothing)) from nothing
+    click.echo(json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(lines_of(found, everybody=everybody)))
+    sys.exit(0 if found["ready"] else 1)
+
+
+def _ask(data: Path) -> dict[str, Any]:
+    found = ask(data, STATUS)
+    if found is None:
+        raise NothingRuns(f"The Samdrift in {data} is another version and knows no status.")
+    return found
+
+
+def _watch(data: Path, *, everybody: bool) -> None:
+    with Live(console=Console(highlight=False), auto_refresh=False, screen=True) as live:
+        try:
+            while True:
+                try:
+                    shown = "\n".join(lines_of(_ask(data), everybody=everybody))
+                except NothingRuns as nothing:
+                    shown = str(nothing)
+                live.update(Text(shown), refresh=True)
+                time.sleep(_EVERY)
+        except KeyboardInterrupt:
+            return
+
+
+def lines_of(found: dict[str, Any], *, everybody: bool = False) -> Iterator[str]:
+    """A status as lines for people."""
+    state = "ready" if found["ready"] else "not ready"
+    yield f"{found['community']}: {state}, for {_long(found['up_for'])} now."
+    yield from (f"  {reason}" for reason in found["reasons"])
+    yield ""
+    yield from columns(list(_models(found["models"])), right=range(2, 6))
+    yield ""
+    organisations = list(_organisations(found["models"], everybody=everybody))
+    if len(organisations) > 1:
+        yield from columns(organisations, right=range(2, 8))
+    resting = sum(len(model["organisations"]) for model in found["models"].values()) - len(organisations) + 1
+    if resting:
+        yield f"At rest, and shown with --all: {resting} (counted by organisation and model)."
+    yield ""
+    yield from columns(list(_processes(found)), right=(2,))
+    yield ""
+    lately = _long(found["window"])
+    yield f"USED: of what the model served in the last {lately}, in weighted tokens. DUE: when all want it at once."
+
+
+def _models(models: dict[str, Any]) -> Iterator[_Row]:
+    yield ("MODEL", "REPLICAS", "SEATS", "IN USE", "WAITING", "FAIRNESS")
+    for name, model in models.items():
+        replicas = model["replicas"]
+        yield (name, f"{replicas['up']} of {replicas['all']} up", str(model["seats"]), str(model["in_use"]),
+            str(model["waiting"]), f"{model['fairness']:.2f}")  # fmt: skip
+
+
+def _organisations(models: dict[str, Any], *, everybody: bool) -> Iterator[_Row]:
+    yield ("ORGANISATION", "MODEL", "RUNNING", "WAITING", "USED", "DUE", "BORROWED", "LENT")
+    for name, model in models.items():
+        for one in model["organisations"]:
+            if everybody or one["running"] or one["waiting"] or one["used"]:
+                yield (one["organisation"], name, str(one["running"]), str(one["waiting"]), _part(one["used"]),
+                    _part(one["due"]), str(one["borrowed"] or "-"), f"{one['lent']:.1f}" if one["lent"] else "-")  # fmt: skip
+
+
+def _processes(found: dict[str, Any]) -> Iterator[_Row]:
+    yield ("PROCESS", "STATE", "RESTARTS", "")
+    yield ("gateway (Envoy)", found["gateway"]["state"], str(found["gateway"]["restarts"]), "")
+    for replica in found["replicas"]:
+        seats = f"{replica['in_use']} of {replica['seats']} seats in use"
+        yield (replica["name"], replica["state"], str(replica["restarts"]), seats)
+    ledger = found["ledger"]
+    yield ("ledger", ledger["state"], "-", f"{ledger['queued']} rows to write")
+
+
+def _part(share: float | None) -> str:
+    return part(share) if share else "-"
+
+
+def _long(seconds: float) -> str:
+    if seconds < 3600:
+        return spelt(round(seconds))
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"

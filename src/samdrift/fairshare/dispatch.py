@@ -1,0 +1,99 @@
+"""Dispatch: free seats go to whoever is next, until there is no seat, nobody waits, or what is left must be kept free.
+
+The order is that of `bands`. A request is passed only where it may not go on by a limit of its own organisation
+(`stock`), where the rest is kept by others, or where it is a giant (`backfill`). Otherwise whoever does not fit ends it:
+to look for someone smaller would starve the larger. Work is conserved but for headroom: if a request of band b waits that
+may go on and fits, fewer than h(b) + 1 seats are free.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from samdrift.fairshare.backfill import MOST_PASSED
+from samdrift.fairshare.bands import BORROWED
+from samdrift.fairshare.members import Member
+from samdrift.fairshare.memory import Need
+from samdrift.fairshare.pool import Pool
+from samdrift.fairshare.stock import Verdict
+from samdrift.fairshare.tickets import Waiter
+from samdrift.fairshare.turns import member_of
+
+if TYPE_CHECKING:
+    from samdrift.fairshare.floor import Floor
+
+
+def dispatch(floor: Floor, pool: Pool) -> None:
+    """See the module."""
+    pool.nominal.pass_time(floor.now)
+    pool.backfill.watch(pool.seats, floor.now)
+    _seat_giant(floor, pool)
+    aside: list[Member] = []
+    full = False
+    while pool.waiting and not full:
+        turn = pool.turns.next(_keepers(pool))
+        if turn is None:
+            break
+        waiter, band = turn
+        full = _board(floor, pool, waiter, band, aside)
+    for member in aside:
+        pool.turns.unblock(member, lift=False)
+    pool.nominal.go_on(idle=not pool.waiting, full=full)
+
+
+def _seat_giant(floor: Floor, pool: Pool) -> None:
+    """The replica that is fenced for a giant takes it as soon as it fits, whoever is next by now: it was next when it was
+    passed, and while it waits its replica takes nobody else."""
+    giant, fenced = pool.backfill.giant, pool.backfill.fenced
+    if giant is None or fenced is None or not fenced.free:
+        return
+    need = pool.need(giant)
+    member = member_of(giant.leaf)
+    if pool.stock.verdict(member.name, need) is not Verdict.YES:
+        return
+    if need is None or fenced.memory is None or fenced.memory.fits(need, floor.now, pool.drain.pace):
+        band = pool.turns.root.lane_of[giant.standing] + (0 if pool.turns.bands.in_profile(member) else BORROWED)
+        floor.admit(pool, giant, band, fenced, need)
+
+
+def _keepers(pool: Pool) -> list[Member] | None:
+    """Where all seats that are left are kept: the organisations that keep one still. Else None."""
+    if not pool.stock.exhausted():
+        return None
+    children = pool.turns.root.children
+    return [children[name] for name in pool.stock.keepers if name in children and pool.stock.spare(name)]
+
+
+def _board(floor: Floor, pool: Pool, waiter: Waiter, band: int, aside: list[Member]) -> bool:
+    """Whoever is next takes a seat or is passed. True if that is the end."""
+    member, now = member_of(waiter.leaf), floor.now
+    seats = pool.seats
+    if seats.free <= pool.kept_free(member, band, now):
+        return True
+    need = pool.need(waiter)
+    verdict = pool.stock.verdict(member.name, need)
+    if verdict is Verdict.OWN_LIMIT:
+        pool.turns.block(member)
+        return False
+    fits = verdict is Verdict.YES
+    backfill = pool.backfill
+    fenced = None if waiter is backfill.giant else backfill.fenced
+    berth = seats.place(need, now, pool.drain.pace, session=waiter.session, fenced=fenced) if fits else None
+    if berth is not None:
+        floor.admit(pool, waiter, band, berth, need)
+        return False
+    if not _passable(floor, pool, waiter, need, fits=fits) or len(aside) >= MOST_PASSED:
+        return True
+    pool.turns.block(member)
+    aside.append(member)
+    return False
+
+
+def _passable(floor: Floor, pool: Pool, waiter: Waiter, need: Need | None, *, fits: bool) -> bool:
+    if not fits:
+        return True
+    if need is None or not pool.seats.free or not pool.backfill.is_giant(need.whole):
+        return False
+    pool.backfill.stuck(waiter, floor.charge_of(pool, waiter), floor.now)
+    pool.backfill.watch(pool.seats, floor.now)
+    return True

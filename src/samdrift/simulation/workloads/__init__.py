@@ -1,0 +1,1 @@
+"""The suites: who asks for what, drawn from a seed."""
