@@ -25,7 +25,7 @@ _GAIN = 1 / 20
 class Backfill:
     """See the module."""
 
-    __slots__ = ("_budget", "_since", "_usual", "fenced", "giant")
+    __slots__ = ("_budget", "_since", "fenced", "giant", "usual")
 
     def __init__(self) -> None:
         self.giant: Waiter | None = None
@@ -33,11 +33,12 @@ class Backfill:
         self.fenced: Berth | None = None
         self._since = 0.0
         self._budget = 0.0
-        self._usual: float | None = None
+        self.usual: float | None = None
+        """How many tokens a request needs on average; None before the first."""
 
     def is_giant(self, whole: float) -> bool:
         """Whether a request that needs so many tokens is a giant."""
-        return self._usual is not None and whole > GIANT * self._usual
+        return self.usual is not None and whole > GIANT * self.usual
 
     def stuck(self, waiter: Waiter, charge: float, now: float) -> None:
         """It is a giant's turn and it does not fit."""
@@ -55,7 +56,7 @@ class Backfill:
 
     def admitted(self, waiter: Waiter, charge: float, whole: float) -> None:
         """Somebody went on."""
-        self._usual = whole if self._usual is None else self._usual + _GAIN * (whole - self._usual)
+        self.usual = whole if self.usual is None else self.usual + _GAIN * (whole - self.usual)
         if waiter is self.giant:
             self.forget(waiter)
         elif self.giant is not None:

@@ -2,26 +2,31 @@
 
 0. in profile, interactive or standard; 1. in profile, batch; 2. borrowed, interactive or standard; 3. borrowed, batch.
 
-An organisation is *in profile* while its bucket is not above β, or while it has nothing in flight, provided that
-u ≤ u_min + Λ: so much may the least served be behind, and no more. Without that lag cap (Λ = β) the gap has no bound,
-since a large refund makes an organisation look in profile for long. Who is in profile by their bucket but not by the
-lag cap counts as borrowing. Within a band the least served is next.
+An organisation is *in profile* while its bucket is not above β, or while it has nothing in flight. Then it may go *ahead*
+of borrowers of its class that have been served less, provided that u ≤ u_min + Λ: so much may the least served be behind,
+and no more. Without that lag cap (Λ = β) the gap has no bound, since a large refund makes an organisation look in profile
+for long. In the first class those in profile go ahead of borrowers only while one of them is *bursting*: it has been
+served no more than β since it last had nothing waiting. For among those who always wait, going ahead would make nobody's
+wait shorter, and their shares uneven by up to Λ. Nor does the first class go before batch in profile that is behind by
+more than Λ. Within a band, and among those in profile always, the least served is
+next; and whoever is in profile and next by `u` anyway is in band 0 all the same.
 
-Each class has two heaps by `u`, of those in profile by their buckets and of the others; and there is one heap of tags,
-by which the others come back into profile as nominal time passes: the trick of WF²Q+ for eligibility. Where the least
-served of those in profile violates the lag cap, all do, so each look is at four tops. Whoever falls out of profile
-because β has shrunk is noticed when it comes to the top. All steps are O(log n).
+Each class has three heaps by `u`, by stance; and there is one heap of tags, by which borrowers come back into profile as
+nominal time passes: the trick of WF²Q+ for eligibility. Where the least served of those bursting violates the lag cap,
+all do, so each look is at six tops. Whoever falls out of profile because β has shrunk is noticed when it comes to the top.
+All steps are O(log n).
 """
 
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from math import inf
 
-from samdrift.fairshare.members import Member, Profiled, Root, least
+from samdrift.fairshare.members import BORROWING, BURSTING, IN_PROFILE, Member, Profiled, Root
 from samdrift.fairshare.nominal import MOST_BUCKET, Nominal
 from samdrift.fairshare.tree import FAR
 
-IN_PROFILE, IN_PROFILE_BATCH, BORROWED, BORROWED_BATCH = range(4)
+BAND_IN_PROFILE, BAND_IN_PROFILE_BATCH, BAND_BORROWED, BAND_BORROWED_BATCH = range(4)
 _SLACK = 64
 _Entry = tuple[float, int, Member]
 
@@ -42,28 +47,25 @@ class Bands:
         """Whose turn it is, and in which band; None if nobody stands in line."""
         self._promote()
         interactive, batch = self.root.classes
-        inside, inside_batch = self._first_inside(interactive), self._first_inside(batch)
-        outside, outside_batch = interactive.first_outside(), batch.first_outside()
-        tops = [top.u for top in (inside, inside_batch, outside, outside_batch) if top is not None]
-        if not tops:
-            return None
-        limit = min(tops) + self.nominal.beta
-        if inside is not None and inside.u <= limit:
-            return inside, IN_PROFILE
-        if inside_batch is not None and inside_batch.u <= limit:
-            return inside_batch, IN_PROFILE_BATCH
-        borrower = least(inside, outside, 0)
-        if borrower is not None:
-            return borrower, BORROWED
-        borrower = least(inside_batch, outside_batch, 1)
-        return (borrower, BORROWED_BATCH) if borrower is not None else None
+        batch_within = self._in(batch, BURSTING)
+        limit = inf if batch_within is None else batch_within.u + self.nominal.beta
+        first = self._ahead(interactive, limit) or interactive.first()
+        if first is not None and first.u <= limit and self.in_profile(first):
+            return first, BAND_IN_PROFILE
+        ahead = self._ahead(batch, inf)
+        if ahead is not None:
+            return ahead, BAND_IN_PROFILE_BATCH
+        if first is not None:
+            return first, BAND_BORROWED
+        first = batch.first()
+        return (first, BAND_BORROWED_BATCH) if first is not None else None
 
     def next_among(self, members: list[Member]) -> tuple[Member, int] | None:
         """The same among a few, without the lag cap: the others may not go on whatever their turn. O(members)."""
         best: tuple[int, float, int, Member] | None = None
         for member in members:
             for lane, stamp in enumerate(member.stamps):
-                band = lane if self.in_profile(member) else lane + BORROWED
+                band = lane if self.in_profile(member) else lane + BAND_BORROWED
                 if stamp and (best is None or (band, member.u, stamp) < best[:3]):
                     best = band, member.u, stamp, member
         return None if best is None else (best[3], best[0])
@@ -80,15 +82,21 @@ class Bands:
     def judge(self, member: Member, *, rekey: bool = False) -> None:
         """Its bucket or what it has in flight may have changed (and with `rekey`, its `u`): it stands where it
         belongs."""
-        inside = self.in_profile(member)
-        if inside != member.inside:
-            member.inside, rekey = inside, True
-        if rekey:
-            for line, stamp in zip(self.root.classes, member.stamps, strict=True):
-                if stamp:
-                    line.put(member)
-        if not inside:
+        in_profile = self.in_profile(member)
+        bursts = not member.running or member.u <= member.burst_from + self.nominal.beta
+        stances = (BURSTING if bursts else IN_PROFILE, BURSTING) if in_profile else (BORROWING, BORROWING)
+        for lane, stance in enumerate(stances):
+            changed = stance != member.stance[lane]
+            member.stance[lane] = stance
+            if (rekey or changed) and member.stamps[lane]:
+                self.root.classes[lane].put(member)
+        if not in_profile:
             self._expect(member)
+
+    def burst(self, member: Member) -> None:
+        """It had nothing waiting in the first class and comes back to it."""
+        member.burst_from = member.u
+        self.judge(member)
 
     def set_back(self) -> None:
         """Nominal time is set back where floats would lose sight of small costs. O(organisations), hardly ever."""
@@ -101,8 +109,21 @@ class Bands:
             member.tag -= by
             self.judge(member)
 
-    def _first_inside(self, line: Profiled) -> Member | None:
-        while (first := line.first_inside()) is not None and not self.in_profile(first):
+    def _ahead(self, line: Profiled, limit: float) -> Member | None:
+        """Who goes ahead of the borrowers in this line, if somebody is bursting and the lag cap allows it, with regard to
+        them and to `limit`."""
+        bursting, within = self._in(line, BURSTING), self._in(line, IN_PROFILE)
+        if bursting is None:
+            return None
+        behind = line.first_of(BORROWING)
+        if behind is not None:
+            limit = min(limit, behind.u + self.nominal.beta)
+        if bursting.u > limit:
+            return None
+        return line.least(bursting, within)
+
+    def _in(self, line: Profiled, stance: int) -> Member | None:
+        while (first := line.first_of(stance)) is not None and not self.in_profile(first):
             self.judge(first)
         return first
 
@@ -123,4 +144,4 @@ class Bands:
 
 
 def _holds(entry: _Entry) -> bool:
-    return not entry[2].inside and entry[2].tag == entry[0]
+    return entry[2].stance[1] == BORROWING and entry[2].tag == entry[0]

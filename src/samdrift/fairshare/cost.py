@@ -9,6 +9,8 @@ from samdrift.fairshare.stimuli import Estimate, Tokens, Tree
 
 COLD_INPUT, COLD_OUTPUT = 256.0, 128.0
 """Tokens that are expected of a stranger."""
+COLD_HIGH = 512.0
+"""Tokens of output that a stranger is not expected to exceed."""
 LEAST_COST = 1.0
 """A turn is never free, in weighted tokens: whoever floods us with requests that an engine turns down at once would else
 always be next."""
@@ -81,13 +83,25 @@ class Habits:
     def expect_high(self, organisation: str, project: str, rank: int, most: float | None) -> float:
         """Tokens of output that nine of ten do not exceed, if they are spread like a bell, at most `most`."""
         habit = self._known.get((organisation, project, rank))
-        high = 2 * COLD_OUTPUT if habit is None else habit.mean + _NINE_OF_TEN * sqrt(habit.variance)
+        high = COLD_HIGH if habit is None else habit.mean + _NINE_OF_TEN * sqrt(habit.variance)
         return high if most is None else min(high, most)
 
     def expect_cached(self, organisation: str, project: str, rank: int, asked: float) -> float:
         """How many of the tokens asked for the engine will know still."""
         habit = self._known.get((organisation, project, rank))
         return 0.0 if habit is None else habit.cached * asked
+
+    def outgrown(self, organisation: str, project: str, rank: int, output: float) -> None:
+        """A request has so many tokens of output and goes on: so requests of its kind are longer than was expected of
+        them. One learns it before the first has finished."""
+        habit = self._known.get((organisation, project, rank))
+        if habit is None:
+            if output > COLD_OUTPUT:
+                self.learn(organisation, project, rank, Tokens(output=int(output)))
+        elif output > habit.mean:
+            off = output - habit.mean
+            habit.mean += _GAIN * off
+            habit.variance += _GAIN_VARIANCE * (off * off - habit.variance)
 
     def learn(self, organisation: str, project: str, rank: int, tokens: Tokens) -> None:
         """A request finished."""

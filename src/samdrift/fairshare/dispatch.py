@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from samdrift.fairshare.backfill import MOST_PASSED
-from samdrift.fairshare.bands import BORROWED
+from samdrift.fairshare.bands import BAND_BORROWED
 from samdrift.fairshare.members import Member
 from samdrift.fairshare.memory import Need
 from samdrift.fairshare.pool import Pool
@@ -27,9 +27,9 @@ def dispatch(floor: Floor, pool: Pool) -> None:
     """See the module."""
     pool.nominal.pass_time(floor.now)
     pool.backfill.watch(pool.seats, floor.now)
-    _seat_giant(floor, pool)
     aside: list[Member] = []
     full = False
+    _seat_giant(floor, pool)
     while pool.waiting and not full:
         turn = pool.turns.next(_keepers(pool))
         if turn is None:
@@ -42,18 +42,15 @@ def dispatch(floor: Floor, pool: Pool) -> None:
 
 
 def _seat_giant(floor: Floor, pool: Pool) -> None:
-    """The replica that is fenced for a giant takes it as soon as it fits, whoever is next by now: it was next when it was
-    passed, and while it waits its replica takes nobody else."""
+    """A giant for whom a replica is fenced goes on as soon as it fits: its turn has come long ago."""
     giant, fenced = pool.backfill.giant, pool.backfill.fenced
-    if giant is None or fenced is None or not fenced.free:
+    if giant is None or fenced is None or not pool.seats.free:
         return
     need = pool.need(giant)
-    member = member_of(giant.leaf)
-    if pool.stock.verdict(member.name, need) is not Verdict.YES:
-        return
-    if need is None or fenced.memory is None or fenced.memory.fits(need, floor.now, pool.drain.pace):
-        band = pool.turns.root.lane_of[giant.standing] + (0 if pool.turns.bands.in_profile(member) else BORROWED)
-        floor.admit(pool, giant, band, fenced, need)
+    if pool.stock.verdict(giant.organisation, need) is Verdict.YES:
+        berth = pool.seats.place(need, floor.now, pool.drain.pace)
+        if berth is not None:
+            floor.admit(pool, giant, BAND_BORROWED, berth, need)
 
 
 def _keepers(pool: Pool) -> list[Member] | None:
@@ -68,7 +65,8 @@ def _board(floor: Floor, pool: Pool, waiter: Waiter, band: int, aside: list[Memb
     """Whoever is next takes a seat or is passed. True if that is the end."""
     member, now = member_of(waiter.leaf), floor.now
     seats = pool.seats
-    if seats.free <= pool.kept_free(member, band, now):
+    kept = pool.kept_free(member, band, now)
+    if seats.free <= kept:
         return True
     need = pool.need(waiter)
     verdict = pool.stock.verdict(member.name, need)
@@ -78,7 +76,9 @@ def _board(floor: Floor, pool: Pool, waiter: Waiter, band: int, aside: list[Memb
     fits = verdict is Verdict.YES
     backfill = pool.backfill
     fenced = None if waiter is backfill.giant else backfill.fenced
-    berth = seats.place(need, now, pool.drain.pace, session=waiter.session, fenced=fenced) if fits else None
+    berth = seats.place(
+        need, now, pool.drain.pace, session=waiter.session, fenced=fenced, spare=pool.spare(kept)
+    ) if fits else None  # fmt: skip
     if berth is not None:
         floor.admit(pool, waiter, band, berth, need)
         return False

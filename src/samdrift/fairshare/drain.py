@@ -9,6 +9,7 @@ from samdrift.fairshare.nominal import COLD_RESIDENCE
 from samdrift.fairshare.seats import COMEBACK
 
 _GAIN = 1 / 5
+_KEPT = 0.95
 _SOONEST, _LATEST = 1.0, 120.0
 
 
@@ -16,15 +17,14 @@ class Drain:
     """Moving averages (gain 1/5) of how long a request sits, what it costs and how fast it speaks; a guess before the
     first."""
 
-    __slots__ = ("_cost", "_residence", "learnt", "pace")
+    __slots__ = ("_cost", "_residence", "_said", "_sat", "learnt")
 
     def __init__(self) -> None:
         self._residence: float | None = None
         self._cost: float | None = None
         self.learnt = 0
         """From how many requests."""
-        self.pace = 0.0
-        """How many tokens of output a second a request says, as an average over its time on a seat; 0 if unknown."""
+        self._said = self._sat = 0.0
 
     def learn(self, residence: float, cost: float, output: float) -> None:
         """A request sat for this many seconds, cost so many weighted tokens and had so many tokens of output."""
@@ -32,9 +32,13 @@ class Drain:
         self._residence = _mean(self._residence, residence)
         self._cost = _mean(self._cost, cost)
         self.learnt += 1
-        if residence > 0:
-            pace = clamped(output, MOST_TOKENS) / residence
-            self.pace = _mean(self.pace or pace, pace)
+        self._said = self._said * _KEPT + clamped(output, MOST_TOKENS)
+        self._sat = self._sat * _KEPT + residence
+
+    @property
+    def pace(self) -> float:
+        """How many tokens of output a second a request says while it sits; 0 if unknown."""
+        return self._said / self._sat if self._sat > 0 else 0.0
 
     def wait(self, seats: int, own: float, part: float, everyone: float, usual: float) -> float:
         """Seconds until it is the turn of a request that comes now.

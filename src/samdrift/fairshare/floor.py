@@ -188,10 +188,7 @@ class Floor:
         if tokens is not None and (tokens.input or tokens.output):
             # Where nothing was read or written the engine failed: that says nothing about the next request.
             pool = self.pools[lease.model]
-            cost = self._costs.cost(tokens)
-            pool.drain.learn(self.now - lease.admitted_at, cost, tokens.output)
-            pool.nominal.pass_time(self.now)
-            pool.nominal.finished(cost)
+            pool.drain.learn(self.now - lease.admitted_at, self._costs.cost(tokens), tokens.output)
             if running.rank is not None:
                 pool.habits.learn(lease.organisation, lease.project, running.rank, tokens)
         self._settle(running, running.charged if tokens is None else self._costs.cost(tokens))
@@ -206,12 +203,13 @@ class Floor:
         output = clamped(stimulus.output, MOST_TOKENS)
         if running.berth.memory is not None:
             running.berth.memory.progress(stimulus.ticket, output, self.now)
-        if running.asked is None:
+        if running.asked is None or running.rank is None:
             return
+        lease, pool = running.lease, self.pools[running.lease.model]
+        pool.habits.outgrown(lease.organisation, lease.project, running.rank, output)
         # What the input costs was charged at admission as well as one can; only what is said beyond that is new.
         excess = self._costs.charge(running.asked, output, running.asked) - running.charged
         if excess > 0:
-            pool = self.pools[running.lease.model]
             pool.turns.overrun(running.leaf, running.weights, excess)
             running.charged += excess
             self.stir(pool)
@@ -230,6 +228,7 @@ class Floor:
     def _settle(self, running: Running, cost: float) -> None:
         lease = running.lease
         pool = self._stand_up(running)
+        pool.nominal.pass_time(self.now)
         pool.turns.settle(running.leaf, running.weights, cost - running.charged)
         self.tally.settled += 1
         self._effects.append(Charge(lease.ticket, lease.charged, cost))

@@ -14,8 +14,8 @@ MEMORY = 30.0
 """Seconds over which the number of requests in profile is averaged."""
 FEW = 0.1
 """Fewer in profile than this, on average, are not worth an idle seat."""
-_Z = (0.0, 1.5, 1.5, 3.0)
-_PART = (0.0, 0.10, 0.10, 0.20)
+Z = (0.0, 2.0, 2.0, 3.0)
+PART = (0.0, 0.15, 0.15, 0.18)
 """By band: standard deviations kept, and the largest part of all seats."""
 TINY, TINIEST = 8, 4
 """Pools of at most `TINY` seats keep one at most, and of fewer than `TINIEST` none."""
@@ -50,5 +50,5 @@ def kept_free(band: int, seats: int, protected: float) -> int:
     other organisations are in flight."""
     if not band or protected < FEW or seats < TINIEST:
         return 0
-    most = 1 if seats <= TINY else max(1, int(_PART[band] * seats))
-    return min(most, ceil(_Z[band] * sqrt(protected)))
+    most = 1 if seats <= TINY else ceil(PART[band] * seats)
+    return min(most, ceil(Z[band] * sqrt(protected)))

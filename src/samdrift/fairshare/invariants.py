@@ -9,6 +9,7 @@ from math import isclose, isfinite
 from typing import Any
 
 from samdrift.fairshare.floor import LAPSED_KEPT, Floor
+from samdrift.fairshare.members import BORROWING
 from samdrift.fairshare.pool import Pool
 from samdrift.fairshare.scheduler import Scheduler
 from samdrift.fairshare.stock import Verdict
@@ -90,7 +91,7 @@ def _seats(floor: Floor, pool: Pool) -> Iterator[str]:
         waiter, band = turn
         member = member_of(waiter.leaf)
         need, kept = pool.need(waiter), pool.kept_free(member, band, now)
-        fits = pool.seats.place(need, now, pool.drain.pace, fenced=pool.backfill.fenced) is not None
+        fits = pool.seats.place(need, now, pool.drain.pace, fenced=pool.backfill.fenced, spare=pool.spare(kept)) is not None
         if free > kept and fits and pool.stock.verdict(member.name, need) is not Verdict.OWN_LIMIT:
             yield f"{waiter.ticket} waits in band {band} while {free} seats are free and {kept} are kept"
     naive = sum(running.protected for running in floor.running.values() if running.lease.model == pool.model)
@@ -108,7 +109,7 @@ def _bands(pool: Pool) -> Iterator[str]:
     for member in root.children.values():
         if not isfinite(member.tag) or member.tag > nominal.now + FULLEST:
             yield f"the bucket of {member.name} is not bounded"
-        if not member.inside and not member.running:
+        if BORROWING in member.stance and not member.running:
             yield f"{member.name} has nothing in flight and is not in profile"
         if member.blocked and any(member.stamps):
             yield f"{member.name} is blocked and stands in line"

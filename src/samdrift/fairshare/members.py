@@ -14,18 +14,26 @@ BATCH = RANKS["batch"]
 _BY_PRIORITY = tuple(range(len(RANKS)))
 
 
-class Member(Branch[Project]):
-    """An organisation. `tag` is the nominal time when its bucket will be empty, `inside` whether it stands with those
-    in profile, `blocked` whether it stands in no line at all, since it may not take more. `owed` is what its batch is
-    due of its own service, `expected_by` the cost of those waiting, by standing. `protected` counts its requests in
-    flight that were admitted in profile and are not batch."""
+BURSTING, IN_PROFILE, BORROWING = range(3)
+"""Where an organisation stands in a line, see `bands`: within its share and just come back, within its share, beyond
+it."""
 
-    __slots__ = ("blocked", "expected_by", "inside", "owed", "protected", "tag")
+
+class Member(Branch[Project]):
+    """An organisation. `tag` is the nominal time when its bucket will be empty; `burst_from` is the `u` at which it last
+    came back to the first class, and its burst began. `stance` says where it stands, for each class; `blocked` whether it
+    stands in no line at all, since it may not take more. `owed` is what its batch is due of its own service,
+    `expected_by` the cost of those waiting, by standing. `protected` counts its requests in flight that were admitted in
+    profile and are not batch."""
+
+    __slots__ = ("blocked", "burst_from", "expected_by", "owed", "protected", "stance", "tag")
 
     def __init__(self, name: str, parent: Root, weight: float) -> None:
         super().__init__(name, parent, weight, lane_of=_BY_PRIORITY, keep=KEEP_IDLE)
+        self.u = parent.places.pop(name) if name in parent.places else parent.start()
         self.tag = parent.tags.pop(name, 0.0)
-        self.inside = True
+        self.burst_from = self.u
+        self.stance = [BURSTING, BURSTING]
         self.blocked = False
         self.owed = 0.0
         self.expected_by = [0.0] * len(RANKS)
@@ -37,68 +45,79 @@ class Member(Branch[Project]):
 
 
 class Profiled(Line[Member]):
-    """A line of organisations in two heaps: those in profile, and the others. Whoever changes sides is put anew."""
+    """A line of organisations in three heaps, by their stance. Whoever changes it is put anew."""
 
-    __slots__ = ("_inside",)
+    __slots__ = ("_heaps",)
 
     def __init__(self, lane: int) -> None:
         super().__init__(lane)
-        self._inside: list[tuple[float, int, Member]] = []
+        self._heaps: tuple[list[tuple[float, int, Member]], ...] = ([], [], [])
 
     def put(self, place: Member) -> None:
-        """`place` joins the line, or its `u` or its side has changed. Whoever is blocked stays out."""
+        """`place` joins the line, or its `u` or its stance has changed. Whoever is blocked stays out."""
         if not place.blocked:
-            self._push(self._inside if place.inside else self._heap, place)
+            self._push(self._heaps[place.stance[self._lane]], place)
 
-    def first_inside(self) -> Member | None:
-        """The least served of those in profile."""
-        return self._top(self._inside)
+    def first_of(self, stance: int) -> Member | None:
+        """The least served of those in this stance."""
+        return self._top(self._heaps[stance])
 
-    def first_outside(self) -> Member | None:
-        """The least served of the others."""
-        return self._top(self._heap)
+    def least(self, one: Member | None, other: Member | None) -> Member | None:
+        """The less served of two that stand here."""
+        if one is None or other is None:
+            return one or other
+        lane = self._lane
+        return one if (one.u, one.stamps[lane]) < (other.u, other.stamps[lane]) else other
 
     def first(self) -> Member | None:
         """The least served of all."""
-        return least(self.first_inside(), self.first_outside(), self._lane)
+        bursting, within, beyond = map(self._top, self._heaps)
+        return self.least(self.least(bursting, within), beyond)
 
     def rebuild(self) -> None:
         """Every `u` or weight may have changed."""
-        self._anew(self._heap)
-        self._anew(self._inside)
-        self.weight = sum(entry[2].weight for heap in (self._heap, self._inside) for entry in heap)
-
-
-def least(one: Member | None, other: Member | None, lane: int) -> Member | None:
-    """The less served of two that stand in this lane."""
-    if one is None or other is None:
-        return one or other
-    return one if (one.u, one.stamps[lane]) < (other.u, other.stamps[lane]) else other
+        for heap in self._heaps:
+            self._anew(heap)
+        self.weight = sum(entry[2].weight for heap in self._heaps for entry in heap)
 
 
 class Root(Branch[Member]):
-    """Above all organisations. Keeps the tags of those it forgets until their buckets are empty, so that leaving for a
-    moment empties none; they are at most as many as organisations."""
+    """Above all organisations. Keeps the tags of those it forgets until their buckets are empty, and how far they were
+    served until nobody is here, so that leaving for a moment is worth nothing; they are at most as many as
+    organisations."""
 
-    __slots__ = ("_nominal", "classes", "tags", "waiting_weight")
+    __slots__ = ("_nominal", "classes", "places", "tags", "waiting_weight")
 
     def __init__(self, nominal: Nominal) -> None:
         self.classes = (Profiled(0), Profiled(1))
         super().__init__("", None, 1.0, lane_of=CLASS_OF, keep=None, lines=self.classes)
         self._nominal = nominal
         self.tags: dict[str, float] = {}
+        self.places: dict[str, float] = {}
         self.waiting_weight = 0.0
         """The weights of organisations for which somebody waits."""
+
+    def start(self, lane: int | None = None) -> float:
+        """How far whoever comes now is taken to have been served, in this line or in any: as far as the least served who
+        wait there, and no farther than v."""
+        lines = self.classes if lane is None else (self.classes[lane],)
+        return min([self.v, *(first.u for line in lines if (first := line.first()) is not None)])
 
     def level(self) -> None:
         """Nothing waits or runs for anybody."""
         for member in self.children.values():
             self._keep_tag(member)
+        self.places.clear()
         super().level()
 
     def _forget(self, child: Member) -> None:
         self._keep_tag(child)
+        self.places[child.name] = child.u
         super()._forget(child)
+
+    def _renormalise(self) -> None:
+        self.places = {name: u - self.v for name, u in self.places.items()}
+        super()._renormalise()
 
     def _keep_tag(self, member: Member) -> None:
         if member.tag > self._nominal.now:

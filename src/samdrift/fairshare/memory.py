@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-KAPPA = 0.9
+KAPPA = 1.0
 """The part of a cache that is used, at most, by prediction."""
 _LEAST_KAPPA = 0.5
 ETA = 3.0
 """By how much the worst case may exceed the cache."""
 WORST = 4.0
 """The worst case is so many times the predicted output, or the client's limit."""
+_UNSEEN = 128.0  # tokens: we are told more often than that
 _MORE = 1 / 4  # who has said more than predicted is believed to say a quarter of that more
 
 
@@ -53,10 +54,11 @@ class Holding:
         self.seen = 0.0
         self.at = at
 
-    def step(self, now: float, pace: float) -> tuple[float, float]:
-        """How many tokens it has still to say, and how many it holds."""
+    def step(self, now: float, pace: float, most_unseen: float) -> tuple[float, float]:
+        """How many tokens it has still to say, and how many it holds. It cannot have said more than `most_unseen` since
+        it was last seen."""
         need = self.need
-        said = self.seen + pace * (now - self.at)
+        said = self.seen + min(pace * (now - self.at), most_unseen)
         if said >= need.output:
             # Longer than predicted, or a little faster: nobody knows how much there is to come.
             said = max(self.seen, need.output)
@@ -70,13 +72,15 @@ class Holding:
 class Memory:
     """See the module. `tokens` is what the cache holds."""
 
-    __slots__ = ("_holdings", "_whole", "_worst", "kappa", "tokens")
+    __slots__ = ("_holdings", "_most_unseen", "_whole", "_worst", "kappa", "tokens")
 
     def __init__(self, tokens: float) -> None:
         self.tokens = tokens
         self.kappa = KAPPA
         self._holdings: dict[str, Holding] = {}
         self._whole = self._worst = 0.0
+        # Without bound until we are told of progress at all.
+        self._most_unseen = float("inf")
 
     @property
     def reserved(self) -> float:
@@ -98,7 +102,7 @@ class Memory:
 
     def highest_stair(self, need: Need, now: float, pace: float) -> float:
         """The most tokens that those in flight and one more will hold together."""
-        steps = [holding.step(now, pace) for holding in self._holdings.values()]
+        steps = [holding.step(now, pace, self._most_unseen) for holding in self._holdings.values()]
         steps.append((need.output, need.input))
         steps.sort(reverse=True)
         highest = held = 0.0
@@ -119,6 +123,7 @@ class Memory:
         holding = self._holdings.get(ticket)
         if holding is not None:
             holding.seen, holding.at = max(holding.seen, output), now
+            self._most_unseen = _UNSEEN
 
     def release(self, ticket: str) -> None:
         """It is in flight no longer."""
@@ -131,4 +136,4 @@ class Memory:
 
     def correct(self, *, crowded: bool) -> None:
         """The engine says that its cache was too full, or that it is well."""
-        self.kappa = max(_LEAST_KAPPA, self.kappa - 0.05) if crowded else min(KAPPA, self.kappa + 0.01)
+        self.kappa = max(_LEAST_KAPPA, self.kappa - 0.02) if crowded else min(KAPPA, self.kappa + 0.01)

@@ -47,7 +47,7 @@ class Nominal:
         self._floor = 0.0
         self._idle, self._full = True, False
         self._at = at
-        self._seats = 0
+        self._seats = 0.0
         self._busy_time = self._busy_cost = 0.0
 
     @property
@@ -59,8 +59,8 @@ class Nominal:
         if self._busy_time < _ENOUGH:
             # Mixed with the first guess while little is known.
             guess = self.usual / COLD_RESIDENCE * self._seats
-            return (self._busy_cost + guess * (_ENOUGH - self._busy_time)) / _ENOUGH
-        return self._busy_cost / self._busy_time
+            return max(0.0, self._busy_cost + guess * (_ENOUGH - self._busy_time)) / _ENOUGH
+        return max(0.0, self._busy_cost) / self._busy_time
 
     @property
     def beta(self) -> float:
@@ -90,17 +90,14 @@ class Nominal:
         self._idle, self._full = idle, full
 
     def serve(self, charge: float) -> None:
-        """So much was charged, or (negative) given back."""
+        """So much was charged, or (negative) given back. While the pool is full that is what its rate is made of."""
+        if self._full:
+            self._busy_cost += charge
         self._reach(self._exact + charge / self.entitled)
 
-    def finished(self, cost: float) -> None:
-        """A request ended that took so much: what the rate is made of, while the pool is full."""
-        if self._full:
-            self._busy_cost += cost
-
-    def refit(self, seats: int) -> None:
-        """The pool has so many seats now; each is believed to serve as much as before. What was measured is forgotten
-        with the last seat: who comes back may be another machine."""
+    def refit(self, seats: float) -> None:
+        """The pool can work on so many requests at once now; at each it is believed to work as fast as before. What was
+        measured is forgotten when there are none: who comes back may be another machine."""
         if self._seats:
             self._busy_cost *= seats / self._seats
         if not seats:

@@ -57,7 +57,7 @@ class Pool:
         shares = dues(tree, self.model, self.seats.total)
         self.nominal.window = clamped(tree.guarantee_window, LONGEST)
         self.nominal.entitled = max(1e-6, sum(due.weight for due in shares.values()))
-        self.nominal.refit(self.seats.total)
+        self.nominal.refit(self.seats.offered)
         self.turns.reweigh(tree, {name: due.weight for name, due in shares.items()})
         self.stock.anew(shares, self.seats)
         for member in self.turns.root.children.values():
@@ -65,10 +65,19 @@ class Pool:
 
     def kept_free(self, member: Member, band: int, now: float) -> int:
         """How many seats this organisation must leave free in this band: for the others who use their share, not for
-        itself."""
+        itself. Where caches hold fewer requests than there are seats, that is how many seats count."""
         if not band:
             return 0
-        return kept_free(band, self.seats.total, self.protected.mean(now) - member.protected.mean(now))
+        seats, usual = self.seats.total, self.backfill.usual
+        if usual and self.seats.memory:
+            seats = min(seats, int(self.seats.memory / usual))
+        return kept_free(band, seats, self.protected.mean(now) - member.protected.mean(now))
+
+    def spare(self, kept: int) -> float:
+        """How many tokens of each cache are left free, where so many seats are."""
+        if not kept or not self.seats.memory:
+            return 0.0
+        return kept * (self.backfill.usual or 0.0) / self.seats.up
 
     def need(self, waiter: Waiter) -> Need | None:
         """What a request is believed to need of the cache; None where seats are all that counts."""

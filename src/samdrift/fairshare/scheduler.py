@@ -169,7 +169,7 @@ class Scheduler:
             berth = pool.seats.known(said.replica)
             if berth is not None and berth.known:
                 before = berth.seats
-                berth.hear(said.waiting, said.kv_used, said.preemptions, self.floor.now)
+                berth.hear(said.waiting, said.preemptions, self.floor.now)
                 if berth.seats != before:
                     pool.seats.count()
                     self.floor.due(pool)

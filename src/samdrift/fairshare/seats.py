@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from zlib import crc32
 
+from samdrift.fairshare.cost import COLD_INPUT, COLD_OUTPUT
 from samdrift.fairshare.memory import Memory, Need
 from samdrift.fairshare.tickets import Running
 from samdrift.spec.fleet import Replica, ReplicaState
@@ -13,15 +14,17 @@ COMEBACK = 30.0
 """Seconds for which a model is still hoped for after its last replica went: restarts are shorter than that.
 Also the guess that a caller is given when no replica is up."""
 _AT_HOME, _FREE = 0.6, 0.4  # what counts in the choice of a replica: that it knows the session, and how free it is
-_CROWDED = 0.95  # of an engine's cache
-_GROW_EVERY = 1.0  # seconds
+_EVERY = 1.0  # seconds
 
 
 class Berth:
     """One replica and what runs on it. `known` is False for a replica that only a resumed ticket has told of. `memory` is
     None where seats are all that counts."""
 
-    __slots__ = ("_grew_at", "_put_off", "_waited", "known", "memory", "offered", "replica", "running", "seats")
+    __slots__ = (
+        "_corrected_at", "_put_off", "_waited", "known", "memory", "offered", "replica", "running", "seats",
+        "shut_until",
+    )  # fmt: skip
 
     def __init__(self, replica: Replica, *, known: bool = True) -> None:
         self.replica = replica
@@ -32,13 +35,22 @@ class Berth:
         self.seats = self.offered
         """Seats that new requests may take: fewer while its engine says that these are too many."""
         self.memory = Memory(float(replica.kv_tokens)) if replica.kv_tokens and replica.kv_tokens > 0 else None
+        self.shut_until = float("-inf")
+        """Nothing is sent there until then: not for ever, should its engine fall silent."""
         self._waited = self._put_off = 0
-        self._grew_at = 0.0
+        self._corrected_at = float("-inf")
 
     @property
     def free(self) -> int:
         """Seats that are free now."""
         return max(0, self.seats - len(self.running))
+
+    @property
+    def at_once(self) -> float:
+        """How many requests such as strangers send it could work on."""
+        if self.memory is None:
+            return self.offered
+        return min(self.offered, self.memory.tokens / (COLD_INPUT + COLD_OUTPUT))
 
     def go_on_from(self, before: Berth) -> None:
         """It is the same engine as before: what ran on it runs on, what was learnt holds."""
@@ -47,37 +59,45 @@ class Berth:
             running.berth = self
         if before.known:
             self.seats = max(0, self.offered - max(0, before.offered - before.seats))
-            self._waited, self._put_off, self._grew_at = before._waited, before._put_off, before._grew_at
+            self._waited, self._put_off, self._corrected_at = before._waited, before._put_off, before._corrected_at
             if before.memory is not None and self.memory is not None:
                 before.memory.tokens, self.memory = self.memory.tokens, before.memory
 
-    def hear(self, waiting: int, kv_used: float | None, preemptions: int, at: float) -> None:
-        """Its engine has spoken. Twice in a row somebody waited inside it: one seat in twenty less, at least one. It put
-        off a running request, or its cache is nearly full: less of the cache. Else a little more of both."""
+    def hear(self, waiting: int, preemptions: int, at: float) -> None:
+        """Its engine has spoken. While more than one request waits inside it nothing is sent there, for the order would be
+        lost. If it put off a running request, or if requests wait inside it twice in a row, less is sent to it from now
+        on: a smaller part of the cache, or where seats are all that counts, one seat in twenty less. Else a little more,
+        up to what it has; at most once a second each way."""
+        self.shut_until = at + _EVERY if waiting > 1 else at
         self._waited = self._waited + 1 if waiting > 0 else 0
-        crowded = preemptions > self._put_off or (kv_used is not None and kv_used > _CROWDED)
+        crowded = self._waited > 1 or preemptions > self._put_off
         # An engine that counts from 0 again has been restarted.
         self._put_off = max(0, preemptions)
-        if self._waited >= 2:
-            self._waited = 0
-            self.seats = max(min(1, self.offered), self.seats - max(1, self.seats // 20))
-            self._grew_at = at
-        elif self.seats < self.offered and not waiting and at - self._grew_at >= _GROW_EVERY:
-            self.seats += 1
-            self._grew_at = at
+        if at - self._corrected_at < _EVERY or (waiting > 0 and not crowded):
+            return
+        self._corrected_at = at
         if self.memory is not None:
             self.memory.correct(crowded=crowded)
+        elif crowded:
+            self.seats = max(min(1, self.offered), self.seats - max(1, self.seats // 20))
+        elif self.seats < self.offered:
+            self.seats += 1
 
 
 class Seats:
     """See the module. `free` and `total` count the seats of replicas that are up."""
 
-    __slots__ = ("_berths", "free", "hope_ends", "memory", "total")
+    __slots__ = ("_berths", "free", "hope_ends", "memory", "offered", "total", "up")
 
     def __init__(self) -> None:
         self._berths: dict[str, Berth] = {}
         self.free = 0
         self.total = 0
+        self.offered = 0.0
+        """How many requests all that are up could work on at once, if their engines had nothing to say: by seats, and by
+        what caches hold of requests such as strangers send."""
+        self.up = 0
+        """How many replicas are up."""
         self.memory = 0.0
         """Tokens that all caches hold together; 0 if any has no bound."""
         self.hope_ends: float | None = float("-inf")
@@ -103,7 +123,7 @@ class Seats:
         home = self._home(session) if session else None
         for berth in self._berths.values():
             free = berth.free
-            if not free or berth is fenced:
+            if not free or berth is fenced or now < berth.shut_until:
                 continue
             score = _FREE * free / berth.seats + (_AT_HOME if berth is home else 0.0)
             if score > most and (berth.memory is None or need is None or berth.memory.fits(need, now, pace, spare)):
@@ -149,7 +169,9 @@ class Seats:
         """Some replica has more or fewer seats than before."""
         self.total = sum(b.seats for b in self._berths.values())
         self.free = sum(b.free for b in self._berths.values())
+        self.offered = sum(b.at_once for b in self._berths.values())
         up = [b.memory for b in self._berths.values() if b.seats]
+        self.up = len(up)
         self.memory = sum(memory.tokens for memory in up if memory is not None) if all(up) else 0.0
 
     def update(self, replicas: Iterable[Replica], now: float) -> list[Running]:

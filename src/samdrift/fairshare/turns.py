@@ -53,7 +53,7 @@ from __future__ import annotations
 from samdrift.fairshare.amounts import weight_within
 from samdrift.fairshare.bands import Bands
 from samdrift.fairshare.crowds import leaf_name
-from samdrift.fairshare.members import BATCH, Member, Root
+from samdrift.fairshare.members import BATCH, CLASS_OF, Member, Root
 from samdrift.fairshare.nominal import Nominal
 from samdrift.fairshare.stimuli import Tree
 from samdrift.fairshare.tickets import Waiter
@@ -118,8 +118,9 @@ class Turns:
             lane = parent.lane_of[waiter.standing]
             node.backlog[lane] += 1
             if node.backlog[lane] == 1:
-                if node.u < parent.v:
-                    node.u = parent.v
+                start = parent.start(lane) if isinstance(parent, Root) else parent.v
+                if node.u < start:
+                    node.u = start
                     _rekey(node, parent)
                 parent.lines[lane].put(node)
             node = parent
@@ -129,7 +130,8 @@ class Turns:
         member.expected_by[waiter.standing] += waiter.expected
         if member.waiting == 1:
             self.root.waiting_weight += member.weight
-            self.bands.judge(member)
+        if member.backlog[0] == 1 and not CLASS_OF[waiter.standing]:
+            self.bands.burst(member)
 
     def leave(self, waiter: Waiter) -> None:
         """Out of line without a turn."""
@@ -204,8 +206,7 @@ class Turns:
             return
         member.blocked = False
         if lift:
-            member.u = max(member.u, self.root.v)
-        member.inside = self.bands.in_profile(member)
+            member.u = max(member.u, self.root.start())
         for lane, line in enumerate(self.root.classes):
             if member.backlog[lane]:
                 line.put(member)
