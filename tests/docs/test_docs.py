@@ -78,7 +78,8 @@ def test_make_targets_that_documents_name_exist() -> None:
 
 def test_the_project_names_no_machine_and_no_registry() -> None:
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
-    hosts = ["pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs" + ".org", "proxy.golang" + ".org"]
+    # In two parts each, so that this file passes its own test.
+    hosts = [a + b for a, b in (("py", "pi.org"), ("pythonho", "sted.org"), ("registry.n", "pmjs.org"), ("proxy.go", "lang.org"))]
     forbidden = re.compile("|".join([*map(re.escape, hosts), r"(?<![\w.])/(?:work|root)/"]))
     found = []
     for name in filter(None, tracked):
