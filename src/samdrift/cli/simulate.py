@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
+from multiprocessing import get_context
 from os import cpu_count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,7 +124,9 @@ def _progress(total: int, what: str) -> Iterator[Callable[[], None]]:
 def _in_parallel(work: Callable[..., _T], tasks: Sequence[tuple[Any, ...]], jobs: int, what: str) -> dict[tuple[Any, ...], _T]:
     """The results of `work(*task)` by task, in the order of the tasks."""
     done: dict[tuple[Any, ...], _T] = {}
-    with _progress(len(tasks), what) as step, ProcessPoolExecutor(max(1, min(jobs, len(tasks)))) as pool:
+    # Fresh processes: a forked copy of one that has threads (gRPC's, say) may die at once.
+    fresh = get_context("spawn")
+    with _progress(len(tasks), what) as step, ProcessPoolExecutor(max(1, min(jobs, len(tasks))), mp_context=fresh) as pool:
         running = {pool.submit(work, *task): task for task in tasks}
         for future in as_completed(running):
             done[running[future]] = future.result()

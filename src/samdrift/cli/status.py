@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -62,6 +63,8 @@ def _ask(data: Path) -> dict[str, Any]:
 
 
 def _watch(data: Path, *, everybody: bool) -> None:
+    # A shell that starts us in the background has SIGINT ignored; whoever watches wants Ctrl-C to end it all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with Live(console=Console(highlight=False), auto_refresh=False, screen=True) as live:
         try:
             while True:
