@@ -137,9 +137,12 @@ def test_a_changed_document_takes_effect_under_a_running_stream_and_a_waiting_re
     sturdy.at_rest()
     changed = copy.deepcopy(sturdy.described)
     changed["organisations"] |= {"samsoe": {}, "viborg": {"share": {"weight": 5}}}
-    with sturdy.stream() as one, sturdy.stream() as other, sturdy.stream(key=sturdy.key("viborg"), max_tokens=2) as waiting:
+    with contextlib.ExitStack() as streams:
+        one, other = streams.enter_context(sturdy.stream()), streams.enter_context(sturdy.stream())
         one.read(1)
         other.read(1)
+        # Only now: it must find both seats taken.
+        waiting = streams.enter_context(sturdy.stream(key=sturdy.key("viborg"), max_tokens=2))
         until(lambda: sturdy.metric("samdrift_waiting_requests") == 1, "one waits")
         sturdy.describe(changed)
         assert "was changed in 2 places" in reload(sturdy)

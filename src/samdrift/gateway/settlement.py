@@ -131,7 +131,7 @@ def receipt_of_line(line: str) -> Receipt | None:
         if entry["first_byte"] is not None:
             waited = account.waited if account is not None else 0.0
             first = _first_token(waited, float(entry["first_byte"]) / 1000, duration, counts)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     if not isinstance(ticket, str):
         return None
