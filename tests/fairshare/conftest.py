@@ -13,12 +13,14 @@ from samdrift.fairshare.stimuli import (
     Admit,
     Arrived,
     Charge,
+    EngineSaid,
     Estimate,
     Finished,
     FleetChanged,
     Lapse,
     Left,
     OrganisationShare,
+    Progress,
     Refuse,
     Reshaped,
     Ticked,
@@ -35,9 +37,9 @@ def tree_with(weights, models=("chat",), **settings):
     return Tree(members, tuple(models), waits, **settings)
 
 
-def replica(name, seats, model="chat", state=ReplicaState.UP, generation=0):
+def replica(name, seats, model="chat", state=ReplicaState.UP, generation=0, kv_tokens=None):
     """A replica with so many seats."""
-    return Replica(name, model, f"/{name}", seats, 2048, state, generation)
+    return Replica(name, model, f"/{name}", seats, 2048, state, generation, kv_tokens=kv_tokens)
 
 
 class Stage:
@@ -48,7 +50,7 @@ class Stage:
         self.fleet = Fleet((replica("chat-0", seats),)) if fleet is None else Fleet(tuple(fleet))
         self.scheduler = Scheduler(tree_with(weights, **settings), self.fleet, at)
         self.now, self.watch = at, watch
-        self.admitted, self.refused, self.charges, self.lapsed, self.where = [], {}, {}, [], {}
+        self.admitted, self.refused, self.charges, self.lapsed, self.where, self.bands = [], {}, {}, [], {}, {}
         self._count = 0
 
     def tell(self, stimulus):
@@ -58,6 +60,7 @@ class Stage:
                 case Admit():
                     self.admitted.append(effect.ticket)
                     self.where[effect.ticket] = effect.replica
+                    self.bands[effect.ticket] = effect.band
                 case Refuse():
                     assert effect.ticket not in self.refused
                     self.refused[effect.ticket] = effect
@@ -72,17 +75,29 @@ class Stage:
 
     def arrives(
         self, organisation, ticket=None, *, model="chat", project="default", key="key", priority="interactive",
-        input=100, output=100,  # noqa: A002 - as the engines say it
+        input=100, output=100, session=None,  # noqa: A002 - as the engines say it
     ):  # fmt: skip
         """A request comes; returns its ticket."""
         if ticket is None:
             self._count += 1
             ticket = f"{organisation}{self._count}"
-        self.tell(Arrived(ticket, model, organisation, project, key, Estimate(input, output), priority, self.now))
+        self.tell(
+            Arrived(ticket, model, organisation, project, key, Estimate(input, output), priority, self.now, session)
+        )
         return ticket
 
     def finishes(self, ticket, input=100, output=100, cached=0):  # noqa: A002 - as the engines say it
         return self.tell(Finished(ticket, Tokens(input, cached, output), self.now))
+
+    def progresses(self, ticket, output):
+        return self.tell(Progress(ticket, output, self.now))
+
+    def engine_says(self, replica, *, waiting=0, preemptions=0):
+        return self.tell(EngineSaid(replica, 1, waiting, None, preemptions, self.now))
+
+    @property
+    def pool(self):
+        return self.scheduler.floor.pools["chat"]
 
     def leaves(self, ticket):
         return self.tell(Left(ticket, self.now))

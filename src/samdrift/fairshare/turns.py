@@ -36,8 +36,8 @@ its organisation, by the floor of 5 %.
 
 **Guarantee.** While f waits continuously in the first class and may take more, of X served by the pool it is charged
 A_f ≥ φ_f·X − w_f·K with K = Λ + 2Ĉ + 4Ē and φ_f = w_f/W: every other g has A_g ≤ w_g(u_g(t₂) − max(u_g(t₁), v(t₁))),
-since lifts only raise u_g; by the bound u_g(t₂) ≤ u_f(t₂) + Λ + Ĉ + 2Ē, and v(t₁) ≥ u_f(t₁) − Ĉ − 2Ē; sum over g. No
-random test holds it to this K yet (it is believed to be loose by a factor of about four). Not proven:
+since lifts only raise u_g; by the bound u_g(t₂) ≤ u_f(t₂) + Λ + Ĉ + 2Ē, and v(t₁) ≥ u_f(t₁) − Ĉ − 2Ē; sum over g. The
+random tests hold it to this K, which is loose by a factor of about four; a tighter one is an open exercise. Not proven:
 anything about seconds (they follow only where the pool's rate is known), and the bounds across a change of weights, for
 which only the tests speak.
 
