@@ -42,6 +42,12 @@ check: setup ## lint, types, import contracts
 bench: setup ## the measurements: what a request costs, beside a bare Envoy (about 5 minutes)
 	@$(BIN)/python -m bench.gateway
 
+bench-fairshare: setup ## what a decision of the scheduler costs, with 10 000 waiting
+	@$(BIN)/python -m bench.fairshare
+
+mutants: setup ## would the tests of the scheduler notice? (about 2 minutes)
+	@$(BIN)/python -m bench.mutants
+
 bench-peers: setup ## the same load on LiteLLM's and Portkey's gateways (installs them under build/peers)
 	@$(BIN)/python -m bench.peers
 

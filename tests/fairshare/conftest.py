@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import os
 import random
 
 import pytest
+from hypothesis import Phase, settings
 
 from samdrift.fairshare.invariants import violations
 from samdrift.fairshare.scheduler import Scheduler
@@ -183,3 +185,10 @@ def engine():
 def tree():
     """Makes a tree."""
     return tree_with
+
+
+# Where a mutant of the scheduler is tested (`bench/mutants.py`), that a test fails is all we ask: no time goes into making
+# the failing example small.
+settings.register_profile("mutant", phases=(Phase.explicit, Phase.generate), database=None)
+if os.environ.get("MUTANT"):
+    settings.load_profile("mutant")

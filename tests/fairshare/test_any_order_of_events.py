@@ -13,20 +13,24 @@ from samdrift.fairshare.stimuli import (
     Admit,
     Arrived,
     Charge,
+    EngineSaid,
     Estimate,
     Finished,
     FleetChanged,
     Lapse,
     Left,
     OrganisationShare,
+    Progress,
     Refuse,
     Reshaped,
+    Restored,
     Resumed,
     Ticked,
     Tokens,
     Tree,
 )
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
+from samdrift.spec.portion import Portion
 
 organisations = st.sampled_from(["a", "b", "c", "stranger"])
 models = st.sampled_from(["chat", "chat", "chat", "embed", "unheard"])
@@ -36,19 +40,24 @@ counts = st.sampled_from([0, 1, 10, 500, 2000, -1, 2**63])
 costs = st.sampled_from([0.0, 300.0, -1.0, 1e300, float("nan"), float("inf")])
 seconds = st.sampled_from([0.0, 0.0, 0.5, 3.0, 11.0, 40.0, -5.0, float("nan"), float("inf")])
 weights = st.sampled_from([1.0, 2.0, 0.25, 10.0, 1e-9, float("nan")])
+portions = st.none() | st.sampled_from([Portion(), Portion(part=0.5), Portion(seats=1), Portion(part=float("nan"))])
 
 
 @st.composite
 def trees(draw):
     members = draw(st.lists(st.sampled_from("abc"), min_size=1, unique=True))
     return Tree(
-        organisations={name: OrganisationShare(draw(weights), {"p": draw(weights)}) for name in members},
+        organisations={
+            name: OrganisationShare(draw(weights), {"p": draw(weights)}, draw(portions), draw(portions), draw(portions))
+            for name in members
+        },
         models=tuple(draw(st.lists(st.sampled_from(["chat", "embed"]), min_size=1, unique=True))),
         waits={p: draw(st.sampled_from([0.0, 5.0, 20.0, 60.0])) for p in ("interactive", "standard", "batch")},
         cost_output=draw(st.sampled_from([0.0, 2.0, float("nan")])),
         max_queue=draw(st.sampled_from([1, 3, 100])),
         max_waiting=draw(st.sampled_from([1, 5, 100])),
         lease=draw(st.sampled_from([1.0, 30.0, 900.0])),
+        guarantee_window=draw(st.sampled_from([0.0, 1.0, 30.0, float("nan")])),
     )
 
 
@@ -60,6 +69,7 @@ def fleets(draw):
             found.append(Replica(
                 name, model, f"/{name}", draw(st.integers(-1, 3)), 2048,
                 draw(st.sampled_from([ReplicaState.UP, ReplicaState.UP, *ReplicaState])), draw(st.integers(0, 1)),
+                kv_tokens=draw(st.sampled_from([None, None, 600, 3000, 0, -1])),
             ))  # fmt: skip
     return Fleet(tuple(found))
 
@@ -83,6 +93,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.scheduler, self.now, self.fleet = Scheduler(FIRST, FLEET), 0.0, FLEET
         self.waiting, self.running, self.ended = set(), {}, {}
         self.known, self.recorded, self.effects = [], [], []
+        self.first, self.first_fleet = FIRST, FLEET
 
     def tell(self, stimulus):
         self.recorded.append(line_of(stimulus))
@@ -122,16 +133,20 @@ class AnyOrder(RuleBasedStateMachine):
         return data.draw(st.sampled_from(self.known[-12:]))
 
     @rule(data=st.data(), model=models, organisation=organisations, project=st.sampled_from("pq"),
-        key=st.sampled_from("kl"), asked=counts, most=st.none() | counts, priority=priorities)  # fmt: skip
-    def arrives(self, data, model, organisation, project, key, asked, most, priority):
+        key=st.sampled_from("kl"), asked=counts, most=st.none() | counts, cached=st.none() | counts,
+        priority=priorities, session=st.sampled_from([None, "s", "t"]))  # fmt: skip
+    def arrives(self, data, model, organisation, project, key, asked, most, cached, priority, session):
         ticket = self.some_ticket(data, fresh=data.draw(st.integers(0, 9)) > 0)
         if ticket not in self.known:
             self.known.append(ticket)
-        elif self.ended.get(ticket) in ("charged", "refused", "left"):
+        else:
+            self.tell(Ticked(self.now))  # so that it is not refused for its age and taken for a new one in one call
+        if self.ended.get(ticket) in ("charged", "refused", "left", "forgotten"):
             return  # tickets are unique for all time: the scheduler does not remember those that have ended
         if ticket not in self.running and ticket not in self.ended:
             self.waiting.add(ticket)
-        self.tell(Arrived(ticket, model, organisation, project, key, Estimate(asked, most), priority, self.now))
+        estimate = Estimate(asked, most, cached)
+        self.tell(Arrived(ticket, model, organisation, project, key, estimate, priority, self.now, session))
 
     @rule(data=st.data(), n_in=counts, cached=counts, n_out=counts, known=st.booleans())
     def finishes(self, data, n_in, cached, n_out, known):
@@ -141,6 +156,36 @@ class AnyOrder(RuleBasedStateMachine):
         self.tell(Finished(ticket, tokens, self.now))
         if ticket in self.known:
             assert ticket not in self.running
+
+    @rule(data=st.data(), output=counts, known=st.booleans())
+    def goes_on(self, data, output, known):
+        running = sorted(self.running)
+        ticket = data.draw(st.sampled_from(running)) if running and known else self.some_ticket(data)
+        self.tell(Progress(ticket, output, self.now))
+
+    @rule(replica=replicas, waiting=st.integers(-1, 3), preemptions=st.integers(0, 2))
+    def engine_speaks(self, replica, waiting, preemptions):
+        self.tell(EngineSaid(replica, 1, waiting, None, preemptions, self.now))
+
+    @rule()
+    def the_desk_is_restarted(self):
+        """P19: another scheduler goes on from a snapshot. Whoever waited is gone; who ran, runs."""
+        snapshot = self.scheduler.snapshot()
+        self.first = self.scheduler.tree
+        self.scheduler = Scheduler(self.first, self.fleet, self.now)
+        for ticket in self.waiting:
+            self.ended[ticket] = "left"
+        known = set(self.scheduler.floor.pools)
+        gone = [ticket for ticket in self.running if not any(
+            lease.ticket == ticket and lease.model in known for lease in snapshot.leases)]  # fmt: skip
+        for ticket in gone:
+            del self.running[ticket]
+            self.ended[ticket] = "lapsed"
+        for ticket in [ticket for ticket, end in self.ended.items() if end == "lapsed"]:
+            self.ended[ticket] = "forgotten"
+        self.waiting.clear()
+        self.recorded, self.effects, self.first_fleet = [], [], self.fleet
+        self.tell(Restored(snapshot, self.now))
 
     @rule(data=st.data())
     def leaves(self, data):
@@ -182,7 +227,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert {lease.ticket for lease in self.scheduler.leases()} == set(self.running)
 
     def teardown(self):
-        again = [effects for _, effects in replay(FIRST, self.recorded, FLEET)]
+        again = [effects for _, effects in replay(self.first, self.recorded, self.first_fleet)]
         assert again == self.effects, "a replay does what was done"
 
 

@@ -57,6 +57,20 @@ def test_what_is_not_lent_is_free_at_once_when_it_is_needed(stage):
     assert "p2" in s.admitted, "what is kept goes back to who keeps it"
 
 
+def test_what_is_kept_is_found_behind_a_crowd_that_may_not_have_it(stage):
+    others = {f"o{n}": OrganisationShare(1.0) for n in range(12)}
+    s = stage({**others, "proud": OrganisationShare(4.0, lend=NONE)}, seats=8)
+    s.arrives("proud", "p0", input=5000)
+    for name in others:
+        s.arrives(name)
+        s.arrives(name)
+    s.arrives("proud", "p1", input=5000)
+    s.arrives("proud", "p2", input=5000)
+    assert sum(ticket.startswith("o") for ticket in s.admitted) == 6
+    s.finishes("p0", input=5000)
+    assert "p2" in s.admitted
+
+
 def test_who_has_nothing_in_flight_may_always_have_one(stage):
     s = stage({"large": OrganisationShare(99.0), "small": OrganisationShare(1.0, borrow=NONE)}, seats=2)
     assert s.arrives("small") in s.admitted

@@ -6,6 +6,7 @@ from samdrift.fairshare.share import tree_of
 from samdrift.fairshare.stimuli import OrganisationShare, Resumed
 from samdrift.spec.document import Community, Device, Model, Organisation, Pool, Project, Share, Spec
 from samdrift.spec.fleet import ReplicaState
+from samdrift.spec.portion import Portion
 from samdrift.spec.problems import Reason
 
 
@@ -32,6 +33,25 @@ def test_while_a_replica_starts_one_waits_for_it(stage, engine):
     assert s.refused[early].reason is Reason.NO_REPLICA, "the share was not in use: nothing was up"
     s.fleet_is(engine("chat-0", 1))
     assert s.admitted == [ticket]
+
+
+def test_one_may_wait_longer_for_a_replica_that_starts(stage, engine):
+    starting = engine("chat-0", 1, state=ReplicaState.STARTING)
+    s = stage({"a": 1.0}, fleet=[starting], cold_wait=50.0)
+    patient, late = s.arrives("a"), None
+    s.passes(35)
+    late = s.arrives("a")
+    s.passes(10)
+    assert not s.refused
+    s.fleet_is(engine("chat-0", 1))
+    assert s.admitted == [patient]
+    s.passes(10)
+    assert s.refused[late].waited == 20.0, "one is up: it is the share that is in use"
+    s.fleet_is(starting)
+    third = s.arrives("a")
+    s.passes(60)
+    assert s.refused[third].waited == 50.0
+    assert s.refused[third].reason is Reason.NO_REPLICA
 
 
 def test_a_replica_that_is_briefly_gone_is_waited_for_but_not_for_ever(stage, engine):
@@ -182,3 +202,20 @@ def test_the_tree_says_what_the_document_says():
     assert tree.waits == {"interactive": 20.0, "standard": 60.0, "batch": 900.0}
     assert (tree.cost_input, tree.cost_cached, tree.cost_output) == (1.0, 0.1, 2.0)
     assert (tree.max_queue, tree.max_waiting, tree.lease) == (1_000, 5_000, 900.0)
+    assert (tree.guarantee_window, tree.cold_wait) == (30.0, 20.0)
+
+
+def test_the_tree_says_what_may_be_borrowed_lent_and_is_guaranteed():
+    share = Share(weight=2.0, borrow="50%", lend="none", guarantee="2 seats")
+    spec = Spec(
+        samdrift=1,
+        community=Community(name="test"),
+        organisations={"city": Organisation(share=share, models=("chat",)), "town": Organisation()},
+        pools={"here": Pool(devices=(Device(kind="cpu"),))},
+        models={"chat": Model(weights="file:/w.gguf", pool="here")},
+    )
+    city = tree_of(spec).organisations["city"]
+    assert city == OrganisationShare(
+        2.0, {"default": 1.0}, Portion(part=0.5), Portion(), Portion(seats=2), models=("chat",)
+    )
+    assert tree_of(spec).organisations["town"] == OrganisationShare(1.0, {"default": 1.0})

@@ -142,6 +142,22 @@ def test_keys_of_a_project_share_alike_and_each_is_served_in_order(stage):
     assert s.admitted == ["busy0", "quiet0", "busy1", "busy2", "busy3"]
 
 
+def test_a_refund_counts_at_once_among_keys_and_among_projects(stage):
+    for kind in ("key", "project"):
+        s = stage({"a": 1.0}, seats=2)
+        s.arrives("a", "large", input=6000, **{kind: "one"})
+        s.arrives("a", "long", input=10, **{kind: "two"})
+        for n in range(6):
+            s.arrives("a", f"two{n}", **{kind: "two"})
+        for n in range(3):
+            s.arrives("a", f"one{n}", **{kind: "one"})
+        s.finishes("large", input=1, output=0)
+        s.finishes("long", input=10)
+        for _ in range(3):
+            s.finishes(s.admitted[-1])
+        assert {"one0", "one1"} <= set(s.admitted), f"{kind}: what was given back has not been seen"
+
+
 def test_having_used_idle_seats_is_no_debt(stage):
     s = stage({"alone": 1.0, "newcomer": 1.0})
     for n in range(200):

@@ -62,3 +62,24 @@ def test_help_shows_how_it_is_used() -> None:
 
 def test_the_schema_is_printed_as_json() -> None:
     assert json.loads(CliRunner().invoke(schema_command).output)["title"] == "Samdrift document"
+
+
+def test_what_each_is_due_is_said_in_seats(tmp_path: Path) -> None:
+    document = tmp_path / "community.yaml"
+    document.write_text("""
+samdrift: 1
+community: {name: Test}
+organisations:
+  aarhus: {share: {weight: 4, borrow: none}}
+  samsoe: {share: {weight: 1, guarantee: 25%, lend: none}}
+  odense: {share: {weight: 2, borrow: 1 seat}}
+pools: {here: {devices: [{kind: cpu}]}}
+models: {chat: {weights: "package:pack/chat.gguf", pool: here, seats: 8}}
+""")
+    output = CliRunner().invoke(check_command, [str(document)]).output
+    assert "chat, of 8 seats: what each is due when all want it, and may use when others do not" in output
+    assert "  aarhus                    50.0%  due   4.00  may use 4\n" in output
+    assert "  samsoe                    25.0%  due   2.00  may use all, keeps 2 for itself\n" in output
+    assert "  odense                    25.0%  due   2.00  may use 3\n" in output
+    told = json.loads(CliRunner().invoke(check_command, [str(document), "--json"]).output)
+    assert told["dues"]["chat"]["samsoe"] == {"share": 0.25, "seats": 2.0, "always": 2, "most": None, "kept": 2}

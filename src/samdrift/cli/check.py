@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from samdrift.fairshare.share import Due, dues, tree_of
 from samdrift.reading import DocumentRejected, DocumentUnreadable, read_document
 from samdrift.spec.document import Device, Spec
 from samdrift.spec.findings import Finding
@@ -81,6 +82,14 @@ def summary_of(spec: Spec) -> dict[str, Any]:
             | {"seats": m.seats * m.replicas}
             for name, m in spec.models.items()
         },
+        "dues": {
+            model: {
+                name: {"share": round(due.part, 6), "seats": round(due.seats, 3), "always": due.own, "most": due.most}
+                | {"kept": due.kept}
+                for name, due in dues(tree_of(spec), model, _seats(spec, model)).items()
+            }
+            for model in spec.models
+        },
         "pools": {name: [d.model_dump(exclude_none=True) for d in pool.devices] for name, pool in spec.pools.items()},
     }
 
@@ -120,9 +129,27 @@ def _summary_lines(spec: Spec) -> Iterable[str]:
         replicas = f"{model.replicas} replica" + ("s" if model.replicas > 1 else "")
         seats = f"{model.seats * model.replicas} seats ({replicas}), {model.context} tokens each"
         yield f"  {name:<24} {model.task:<8}  {seats}, pool {model.pool}"
+    tree = tree_of(spec)
+    for title in spec.models:
+        whole = _seats(spec, title)
+        yield f"\n{title}, of {whole} seats: what each is due when all want it, and may use when others do not"
+        for name, due in dues(tree, title, whole).items():
+            yield f"  {name:<24} {due.part:>6.1%}  due {due.seats:>6.2f}  {_most(due, whole)}{_kept(due)}"
     yield "\nPools"
     for name, pool in spec.pools.items():
         yield f"  {name:<24} " + ", ".join(map(_device, pool.devices))
+
+
+def _seats(spec: Spec, model: str) -> int:
+    return spec.models[model].seats * spec.models[model].replicas
+
+
+def _most(due: Due, seats: int) -> str:
+    return "may use all" if due.most is None or due.most >= seats else f"may use {due.most}"
+
+
+def _kept(due: Due) -> str:
+    return f", keeps {due.kept} for itself" if due.kept else ""
 
 
 def _device(device: Device) -> str:

@@ -14,7 +14,7 @@ LONGEST = 1e9
 """No wait and no lease is longer, in seconds (32 years)."""
 LATEST = 1e12
 """A monotonic clock beyond this many seconds is broken."""
-_LIGHTEST, _HEAVIEST = 1e-6, 1e9
+LIGHTEST, _HEAVIEST = 1e-6, 1e9
 
 
 def clamped(amount: float, most: float) -> float:
@@ -25,7 +25,7 @@ def clamped(amount: float, most: float) -> float:
 
 def weight_within(weight: float) -> float:
     """`weight` within [1e-6, 1e9]; NaN is the least."""
-    return max(_LIGHTEST, clamped(weight, _HEAVIEST))
+    return max(LIGHTEST, clamped(weight, _HEAVIEST))
 
 
 def later(now: float, at: float) -> float:

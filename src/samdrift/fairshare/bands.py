@@ -47,14 +47,15 @@ class Bands:
         """Whose turn it is, and in which band; None if nobody stands in line."""
         self._promote()
         interactive, batch = self.root.classes
+        beta = self.nominal.beta
         batch_within = self._in(batch, BURSTING)
-        limit = inf if batch_within is None else batch_within.u + self.nominal.beta
+        limit = inf if batch_within is None else batch_within.u + beta
         first = self._ahead(interactive, limit) or interactive.first()
         if first is not None and first.u <= limit and self.in_profile(first):
             return first, BAND_IN_PROFILE
-        ahead = self._ahead(batch, inf)
-        if ahead is not None:
-            return ahead, BAND_IN_PROFILE_BATCH
+        if batch_within is not None:
+            # If a borrower is behind by more than the lag cap, it takes the turn that batch in profile is due.
+            return self._ahead(batch, inf) or batch.first() or batch_within, BAND_IN_PROFILE_BATCH
         if first is not None:
             return first, BAND_BORROWED
         first = batch.first()
@@ -75,9 +76,12 @@ class Bands:
         return not member.running or member.tag <= self.nominal.now + self.nominal.beta
 
     def fill(self, member: Member, amount: float) -> None:
-        """What is in its bucket changes by so much (weighted tokens per weight). Then it must be judged."""
+        """What is in its bucket changes by so much (weighted tokens per weight). Then it must be judged. The bucket is not
+        so small that it would not hold the one request that fills it."""
         now = self.nominal.now
-        member.tag = min(max(member.tag, now) + amount, now + MOST_BUCKET * self.nominal.beta)
+        before = max(member.tag, now)
+        full = max(before, now + max(MOST_BUCKET * self.nominal.beta, amount))
+        member.tag = min(before + amount, full)
 
     def judge(self, member: Member, *, rekey: bool = False) -> None:
         """Its bucket or what it has in flight may have changed (and with `rekey`, its `u`): it stands where it
@@ -131,7 +135,7 @@ class Bands:
         """It comes back into profile when nominal time reaches its tag less β."""
         self._pushed += 1
         heappush(self._promotions, (member.tag, self._pushed, member))
-        if len(self._promotions) > 2 * len(self.root.children) + _SLACK:
+        if len(self._promotions) > 4 * len(self.root.children) + _SLACK:
             self._promotions = list({entry[2]: entry for entry in self._promotions if _holds(entry)}.values())
             heapify(self._promotions)
 

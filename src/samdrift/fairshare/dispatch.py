@@ -30,6 +30,8 @@ def dispatch(floor: Floor, pool: Pool) -> None:
     aside: list[Member] = []
     full = False
     _seat_giant(floor, pool)
+    if pool.waiting and not pool.seats.free:
+        full = True
     while pool.waiting and not full:
         turn = pool.turns.next(_keepers(pool))
         if turn is None:

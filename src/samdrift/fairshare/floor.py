@@ -74,7 +74,7 @@ class Floor:
         self._stirred: dict[str, Pool] = {}
         self._effects: list[Effect] = []
         self.read(tree)
-        self.room = Room(self.waits)
+        self.room = Room(self.waits, self.cold_wait)
 
     def read(self, tree: Tree) -> None:
         """What the tree says holds from now on."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from math import isclose, isfinite
 from typing import Any
 
+from samdrift.fairshare.amounts import LIGHTEST, MOST_COST
 from samdrift.fairshare.floor import LAPSED_KEPT, Floor
 from samdrift.fairshare.members import BORROWING
 from samdrift.fairshare.pool import Pool
@@ -17,8 +18,10 @@ from samdrift.fairshare.tickets import PRIORITIES
 from samdrift.fairshare.tree import Branch, Leaf, Node
 from samdrift.fairshare.turns import member_of
 
-FULLEST = 1e15
-"""No bucket is fuller than this: it is at most two windows of the pool's whole rate, and rates are finite."""
+SMALL_CHANGE = 4.0
+"""Weighted tokens: where 10**15 of them were charged and given back, a float has lost sight of an eighth each time."""
+FULLEST = MOST_COST / LIGHTEST * 10
+"""No bucket is fuller than this: it is at most two windows of the pool's whole rate, or one request."""
 
 
 def violations(scheduler: Scheduler) -> list[str]:
@@ -92,7 +95,7 @@ def _seats(floor: Floor, pool: Pool) -> Iterator[str]:
         member = member_of(waiter.leaf)
         need, kept = pool.need(waiter), pool.kept_free(member, band, now)
         fits = pool.seats.place(need, now, pool.drain.pace, fenced=pool.backfill.fenced, spare=pool.spare(kept)) is not None
-        if free > kept and fits and pool.stock.verdict(member.name, need) is not Verdict.OWN_LIMIT:
+        if free > kept and fits and pool.stock.verdict(member.name, need) is Verdict.YES:
             yield f"{waiter.ticket} waits in band {band} while {free} seats are free and {kept} are kept"
     naive = sum(running.protected for running in floor.running.values() if running.lease.model == pool.model)
     if pool.protected.count != naive or naive != sum(m.protected.count for m in turns.root.children.values()):
@@ -143,7 +146,7 @@ def _branch(name: str, branch: Branch[Any], children: list[Node]) -> Iterator[st
         if getattr(branch, counted) != sum(getattr(child, counted) for child in children):
             yield f"{name} miscounts who is {counted}"
     beneath = sum(child.served for child in children) + branch.forgotten
-    if not isclose(branch.served, beneath, rel_tol=1e-9, abs_tol=1e-3):
+    if not isclose(branch.served, beneath, rel_tol=1e-9, abs_tol=SMALL_CHANGE):
         yield f"{name} was charged {branch.served}, what is beneath it {beneath}"
     if not isfinite(branch.v):
         yield f"{name} has a virtual time that is not finite"

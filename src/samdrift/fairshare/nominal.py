@@ -21,6 +21,7 @@ MOST_BUCKET = 2.0
 """A bucket holds at most so many β: whoever has borrowed for hours is back in profile after one window of others'
 service, so that borrowing is no debt."""
 _MEMORY = 60.0  # seconds of busy time over which the rate is averaged
+_STEADY = 0.05
 _ENOUGH = 5.0  # seconds of busy time after which it is believed
 
 
@@ -28,8 +29,8 @@ class Nominal:
     """See the module. All in seconds, weighted tokens, and weighted tokens per weight."""
 
     __slots__ = (
-        "_at", "_busy_cost", "_busy_time", "_exact", "_floor", "_full", "_idle", "_seats", "entitled", "now", "usual",
-        "window",
+        "_at", "_busy_cost", "_busy_time", "_exact", "_floor", "_full", "_idle", "_measured", "_seats", "beta",
+        "entitled", "now", "usual", "window",
     )  # fmt: skip
 
     def __init__(self, at: float) -> None:
@@ -39,6 +40,9 @@ class Nominal:
         """T_b."""
         self.entitled = 1.0
         """W: the weights of all who may use this model, also of those who do not."""
+        self.beta = 0.0
+        """β: the largest bucket of who is in profile; also Λ, the lag that being in profile may cost another."""
+        self._measured = 0.0
         self.usual = 512.0
         """What a request is believed to cost before the model has shown."""
         # What has been served per W, refunds taken off; V_N is the largest it has been.
@@ -62,10 +66,13 @@ class Nominal:
             return max(0.0, self._busy_cost + guess * (_ENOUGH - self._busy_time)) / _ENOUGH
         return max(0.0, self._busy_cost) / self._busy_time
 
-    @property
-    def beta(self) -> float:
-        """β: the largest bucket of who is in profile; also Λ, the lag that being in profile may cost another."""
-        return self.window * self.rate / self.entitled
+    def measure(self) -> None:
+        """β follows the rate, but only where that has changed by a twentieth: else with every request some organisations
+        would seem to come into profile and others to leave it."""
+        rate = self.rate
+        if abs(rate - self._measured) > _STEADY * self._measured:
+            self._measured = rate
+        self.beta = self.window * self._measured / self.entitled
 
     def pass_time(self, at: float) -> None:
         """It is `at`."""
@@ -77,6 +84,7 @@ class Nominal:
             kept = exp(-elapsed / _MEMORY)
             self._busy_time = self._busy_time * kept + elapsed
             self._busy_cost *= kept
+            self.measure()
         if self._idle:
             self._floor += self.rate * elapsed / self.entitled
             if self._floor > self._exact:
@@ -93,6 +101,7 @@ class Nominal:
         """So much was charged, or (negative) given back. While the pool is full that is what its rate is made of."""
         if self._full:
             self._busy_cost += charge
+            self.measure()
         self._reach(self._exact + charge / self.entitled)
 
     def refit(self, seats: float) -> None:
@@ -103,6 +112,7 @@ class Nominal:
         if not seats:
             self._busy_time = 0.0
         self._seats = seats
+        self.measure()
 
     def set_back(self) -> float:
         """V_N becomes 0, so that floats keep telling small differences apart. Returns what tags must be less by."""
@@ -115,6 +125,7 @@ class Nominal:
         self.now = self._exact = self._floor = now
         if rate > 0:
             self._busy_time, self._busy_cost = _ENOUGH, rate * _ENOUGH
+            self.measure()
 
     def _reach(self, exact: float) -> None:
         self._exact = exact

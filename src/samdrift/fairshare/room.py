@@ -48,15 +48,19 @@ def _first(ages: _Ages) -> Waiter:
 class Room:
     """See the module. All steps but `reshape` are O(log n)."""
 
-    __slots__ = ("_ageing", "_ages", "_longest", "_quiet_until", "queues", "waiters", "waits")
+    __slots__ = ("_ageing", "_ages", "_cold", "_longest", "_quiet_until", "cold_wait", "queues", "waiters", "waits")
 
-    def __init__(self, waits: tuple[float, ...]) -> None:
+    def __init__(self, waits: tuple[float, ...], cold_wait: float) -> None:
         self.waits = waits
         """The longest wait in seconds, by rank."""
+        self.cold_wait = cold_wait
+        """The longest wait of those for whom no replica was up when their time was up."""
         self.waiters: dict[str, Waiter] = {}
         self.queues: dict[tuple[str, str], Queue] = {}
         """By model and organisation."""
         self._ages: tuple[_Ages, ...] = tuple(OrderedDict() for _ in PRIORITIES)
+        # Those whose time is up and who wait for a replica to come up.
+        self._cold: tuple[_Ages, ...] = tuple(OrderedDict() for _ in PRIORITIES)
         # For each priority and step of ageing, those who have not taken the step.
         self._ageing: tuple[tuple[_Ages, ...], ...] = tuple(
             tuple(OrderedDict() for _ in AGEING[:rank]) for rank in range(len(PRIORITIES)))  # fmt: skip
@@ -84,7 +88,8 @@ class Room:
         """`waiter` gets up: admitted, refused or gone."""
         ticket, rank = waiter.ticket, waiter.rank
         del self.waiters[ticket]
-        del self._ages[rank][ticket]
+        if self._ages[rank].pop(ticket, None) is None:
+            del self._cold[rank][ticket]
         if waiter.standing:
             del self._ageing[rank][rank - waiter.standing][ticket]
         key = waiter.model, waiter.organisation
@@ -105,8 +110,7 @@ class Room:
     def quiet(self, now: float) -> bool:
         """Whether certainly nobody is overdue or ages now."""
         if now >= self._quiet_until:
-            queues = zip(self._ages, self.waits, strict=True)
-            times = [_first(ages).arrived + wait for ages, wait in queues if ages]
+            times = [_first(ages).arrived + wait for ages, wait in self._deadlines() if ages]
             for steps, wait in zip(self._ageing, self.waits, strict=True):
                 parts = zip(steps, AGEING[: len(steps)], strict=True)
                 times += [_first(ages).arrived + wait * part for ages, part in parts if ages]
@@ -116,9 +120,19 @@ class Room:
     def overdue(self, now: float) -> Iterator[Waiter]:
         """One after the other, those who have waited as long as one may. Each must leave before the next is
         asked for."""
-        for ages, wait in zip(self._ages, self.waits, strict=True):
+        for ages, wait in self._deadlines():
             while ages and (first := _first(ages)).arrived + wait <= now:
                 yield first
+
+    def chill(self, waiter: Waiter, now: float) -> bool:
+        """No replica is up for one who has waited as long as one may: it may wait on, if it has not waited so long
+        already."""
+        ages = self._ages[waiter.rank]
+        if waiter.ticket not in ages or waiter.arrived + self.cold_wait <= now:
+            return False
+        self._cold[waiter.rank][waiter.ticket] = ages.pop(waiter.ticket)
+        self._quiet_until = min(self._quiet_until, waiter.arrived + self.cold_wait)
+        return True
 
     def aged(self, now: float) -> Iterator[Waiter]:
         """One after the other, those who count as more urgent from now on. The caller raises their
@@ -133,17 +147,20 @@ class Room:
 
     def next_deadline(self) -> float | None:
         """When somebody will have waited as long as one may."""
-        queues = zip(self._ages, self.waits, strict=True)
-        return min((_first(ages).arrived + wait for ages, wait in queues if ages), default=None)
+        return min((_first(ages).arrived + wait for ages, wait in self._deadlines() if ages), default=None)
 
-    def reshape(self, waits: tuple[float, ...], weights: dict[tuple[str, str], float]) -> None:
+    def reshape(self, waits: tuple[float, ...], cold_wait: float, weights: dict[tuple[str, str], float]) -> None:
         """Waits and weights of organisations changed. O(n), not on the path of a request."""
-        self.waits = waits
+        self.waits, self.cold_wait = waits, cold_wait
         self._quiet_until = float("-inf")
         for key, queue in self.queues.items():
             queue.weight = weights.get(key, queue.weight)
             queue.u = -queue.length / queue.weight
         self._longest.rebuild()
+
+    def _deadlines(self) -> list[tuple[_Ages, float]]:
+        warm = list(zip(self._ages, self.waits, strict=True))
+        return [*warm, *((ages, self.cold_wait) for ages in self._cold)]
 
     def _measure(self, queue: Queue) -> None:
         queue.u = -queue.length / queue.weight

@@ -42,6 +42,8 @@ class Scheduler:
         self.floor = Floor(tree, later(0.0, at))
         # Models without a replica that is up or coming, for which hope has not ended.
         self._forlorn: dict[str, Pool] = {}
+        # Pools to which nothing is sent for a moment, and when that ends.
+        self._shut: dict[str, float] = {}
         self._refit(fleet)
 
     # -- what happens --------------------------------------------------------------------------------------
@@ -60,6 +62,7 @@ class Scheduler:
         floor.dispatch()
         if isinstance(stimulus, Arrived):
             floor.bound(stimulus.ticket)
+            floor.dispatch()  # whoever was refused may have been in the way
         return floor.take_effects()
 
     def _note(self, stimulus: Stimulus) -> None:
@@ -78,6 +81,7 @@ class Scheduler:
     def next_tick(self) -> float | None:
         """When to call `handle(Ticked)` if nothing else happens before; None if time changes nothing."""
         times = [pool.seats.hope_ends for pool in self._forlorn.values()]
+        times += self._shut.values()
         times += [self.floor.room.next_deadline(), self.floor.next_lapse()]
         return min((time for time in times if time is not None), default=None)
 
@@ -127,6 +131,8 @@ class Scheduler:
         floor, now = self.floor, self.floor.now
         if self._forlorn:
             self._give_up()
+        if self._shut:
+            self._open()
         while (end := floor.next_lapse()) is not None and end <= now:
             floor.lapse(next(iter(floor.running.values())))
         if floor.room.quiet(now):
@@ -134,9 +140,22 @@ class Scheduler:
         for waiter in floor.room.overdue(now):
             # Where no replica is up it is not the share that was in use.
             up = floor.pools[waiter.model].seats.total > 0
+            if not up and floor.room.chill(waiter, now):
+                continue
             floor.refuse_waiter(waiter, Reason.WAITED_TOO_LONG if up else Reason.NO_REPLICA)
         for waiter in floor.room.aged(now):
             floor.pools[waiter.model].turns.promote(waiter)
+
+    def _open(self) -> None:
+        for model, until in list(self._shut.items()):
+            if until > self.floor.now:
+                continue
+            del self._shut[model]
+            if (pool := self.floor.pools.get(model)) is not None:
+                self.floor.stir(pool)
+                later = [berth.shut_until for berth in pool.seats.berths if berth.shut_until > self.floor.now]
+                if later:
+                    self._shut[model] = min(later)
 
     def _give_up(self) -> None:
         for model, pool in list(self._forlorn.items()):
@@ -170,6 +189,8 @@ class Scheduler:
             if berth is not None and berth.known:
                 before = berth.seats
                 berth.hear(said.waiting, said.preemptions, self.floor.now)
+                if berth.shut_until > self.floor.now:
+                    self._shut[pool.model] = min(self._shut.get(pool.model, berth.shut_until), berth.shut_until)
                 if berth.seats != before:
                     pool.seats.count()
                     self.floor.due(pool)
@@ -192,7 +213,7 @@ class Scheduler:
             floor.due(pool)
             floor.stir(pool)
         weights = {(model, name): weight for model, pool in floor.pools.items() for name, weight in pool.turns.weights.items()}
-        floor.room.reshape(floor.waits, weights)
+        floor.room.reshape(floor.waits, floor.cold_wait, weights)
         self._tidy()
 
     def _tidy(self) -> None:

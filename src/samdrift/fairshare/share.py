@@ -8,14 +8,11 @@ from math import ceil, floor
 from samdrift.fairshare.amounts import clamped, weight_within
 from samdrift.fairshare.stimuli import OrganisationShare, Tree
 from samdrift.spec.document import Organisation, Spec
-from samdrift.spec.portion import Portion
+from samdrift.spec.portion import MOST_GUARANTEED, Portion
 from samdrift.spec.size import weight_of, weight_of_project
 
 DEFAULT_PROJECT = "default"
 """The project of keys that name none. It always exists."""
-_MOST_GUARANTEED = 0.95
-"""Guarantees that exceed this part of a model together (its fleet may have shrunk) are all cut alike, so that something
-is left for the others."""
 _EXACT = 1e-9
 
 
@@ -51,6 +48,7 @@ def tree_of(spec: Spec) -> Tree:
         max_waiting=spec.gateway.max_waiting,
         lease=spec.fairness.lease,
         guarantee_window=spec.fairness.guarantee_window,
+        cold_wait=wait.cold,
     )
 
 
@@ -86,14 +84,16 @@ def _guaranteed(guarantee: Portion, seats: int) -> float:
 def _with_guarantees(weights: dict[str, float], parts: dict[str, float]) -> dict[str, float]:
     """The weights, raised where somebody's part of the whole is less than guaranteed, so that it is exactly that: then
     everything that holds for weights holds for guarantees. The others keep their weights, and their proportions."""
-    asked = sum(parts.values())
-    if asked > _MOST_GUARANTEED:
-        parts = {name: part * _MOST_GUARANTEED / asked for name, part in parts.items()}
+    parts = {name: part for name, part in parts.items() if part > 0}
+    asked, most = sum(parts.values()), 1.0 if len(parts) == len(weights) else MOST_GUARANTEED
+    if asked > most:
+        # The fleet may have shrunk: all are cut alike, so that something is left for the others.
+        parts = {name: part * most / asked for name, part in parts.items()}
     raised: set[str] = set()
     while True:
         free = sum(weight for name, weight in weights.items() if name not in raised)
         # If all are guaranteed something, what is left over goes to them alike.
-        whole = free / (1 - sum(parts[name] for name in raised)) if free else 1.0
+        whole = free / max(1 - sum(parts[name] for name in raised), _EXACT) if free else 1.0
         short = {name for name, part in parts.items() if name not in raised and weights[name] < part * whole}
         if not short:
             return {name: parts[name] * whole if name in raised else weight for name, weight in weights.items()}

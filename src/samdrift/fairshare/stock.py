@@ -69,6 +69,9 @@ class Stock:
         if verdict is Verdict.YES and purse.tokens is not None and need is not None and purse.tokens.held > 0:
             # Who holds nothing may always have one: how large one may be, the engine says.
             verdict = _verdict(purse.tokens, need.whole)
+        if verdict is Verdict.KEPT_BY_OTHERS and not self.keepers:
+            # More is held than there is, by requests whose replica has gone. Whether there is a seat, `seats` says.
+            return Verdict.YES
         return verdict
 
     def exhausted(self) -> bool:

@@ -8,38 +8,42 @@ and Fairness, KEP-1040).
 **Turn.** Among organisations `bands` says who is next: within a band, the least `u`. Below, the next is the child with
 the least `u` among those for whom somebody waits, at each level.
 
-**Lift.** Whoever comes back after having nothing in line is lifted: u := max(u, v). No credit for having been idle; and
-no debt for having used what others left idle, since v follows whoever is served.
+**Lift.** Whoever comes back after having nothing in line is lifted to u := max(u, s). Below organisations s is v, the
+largest start tag so far; among organisations it is the least `u` that waits in the same class, if that is less. No
+credit for having been idle; and no debt for having used what others left idle, since s follows whoever is served. (With
+bands, v may be ahead of the least served by Λ. To lift to v would hand that lag to whoever comes and goes, which is who
+the bands are for, while those who always wait would profit.)
 
 **What holds.** Let ĉ be the charge at admission and c the cost at settlement of a request, Ĉ the largest ĉ/w so far, and
 Ē the largest value so far, over organisations, of the sum of |c − ĉ|/w over what an organisation has in flight (what
-`Progress` adds counts as part of c − ĉ). Λ is the largest lag cap so far. For every two organisations f, g of one class
-(interactive and standard, or batch) that have somebody waiting and may take more, at any time and with any number in
-flight:
+`Progress` adds counts as part of c − ĉ). Λ is the largest lag cap so far. For every two organisations f, g that have
+somebody waiting in one class (interactive and standard, or batch), nobody in the other, and may take more, at any time and
+with any number in flight:
 
     |u_f − u_g| ≤ Λ + Ĉ + 2Ē
 
-*Why.* (1) No waiting f is further above the least waiting g than Λ + Ĉ + Ē_f⁺ + Ē_g⁻. Let t be f's last turn since it
-stood in this line. In profile it passed the test u_f ≤ u_min + Λ ≤ u_g + Λ. As a borrower it was the least of its class
-in line, so u_f ≤ u_g, unless g came later; then g was lifted to v, which is no less than f's start tag. The turn adds at
-most Ĉ. After it u_f rises only by what its requests in flight take beyond their charge, and u_g falls only by refunds of
-what g had in flight at t, for whatever it is served later nets c ≥ 0. (2) If f has had no turn since it came, it stands
-where it was lifted to: v, the start tag of some h whose turn it was at t. In profile u_h ≤ u_min + Λ at t, else
-u_h was the least of its class; so u_f ≤ u_g + Λ + Ē_h⁺ + Ē_g⁻ for every g that waited at t, and one that came later was
-lifted to v too. ∎ (A lapsed ticket counts as in flight until its receipt comes or it is forgotten.)
+*Why.* Let t be f's last turn since it stands in this line. Either it went ahead: then u_f ≤ u_g for every g in profile and
+u_f ≤ u_g + Λ for every borrower; or it was the least of its class. The turn adds at most Ĉ. After it u_f rises only by
+what its requests in flight take beyond their charge, and u_g falls only by refunds of what g had in flight at t, for
+whatever it is served later nets c ≥ 0. A g that came after t was lifted to v, which is no less than f's start tag, or to
+the least h that waited, for which the bound held. If f has had no turn since it came, it was lifted to no more than any g
+that waited; or it was not, since it was ahead of s by its own last turn, whose start tag was at most v, and v is the start
+tag of some turn, for which the above holds. ∎ (A lapsed ticket counts as in flight until its receipt comes or it is
+forgotten.)
 
 **Exceptions, by design.** A ticket resumed from an earlier life while others wait is charged out of turn. Whoever was
-blocked by a limit of its own (`borrow`) is lifted when it may go on, and the time it was blocked is its own. Backfill
-past a giant request (`dispatch`) adds at most the budget of the bypass. Between the two classes there is no such bound:
-borrowed interactive requests go before borrowed batch; batch is protected within its share (band 1), by age and, inside
-its organisation, by the floor of 5 %.
+blocked by a limit of its own (`borrow`) is lifted when it may go on, and the time it was blocked is its own. Where all
+seats that are left are kept (`lend`), only those who keep them go on. Backfill past a giant request (`dispatch`) adds at
+most its budget. Between the two classes there is no such bound: the first class passes batch in profile as long as it is
+itself in profile and not ahead by more than Λ, and borrowed interactive requests go before borrowed batch,
+however long; that is protected within its share (band 1), by age and, inside its organisation, by the floor of 5 %.
 
-**Guarantee.** While f waits continuously in the first class and may take more, of X served by the pool it is charged
-A_f ≥ φ_f·X − w_f·K with K = Λ + 2Ĉ + 4Ē and φ_f = w_f/W: every other g has A_g ≤ w_g(u_g(t₂) − max(u_g(t₁), v(t₁))),
-since lifts only raise u_g; by the bound u_g(t₂) ≤ u_f(t₂) + Λ + Ĉ + 2Ē, and v(t₁) ≥ u_f(t₁) − Ĉ − 2Ē; sum over g. The
-random tests hold it to this K, which is loose by a factor of about four; a tighter one is an open exercise. Not proven:
-anything about seconds (they follow only where the pool's rate is known), and the bounds across a change of weights, for
-which only the tests speak.
+**Guarantee.** While f waits continuously in the first class and all others ask in it too, of X served by the pool it is
+charged A_f ≥ φ_f·X − w_f·K with K = Λ + 2Ĉ + 4Ē and φ_f = w_f/W: every other g has A_g ≤ w_g(u_g(t₂) − s_g), where s_g
+is where it stood at t₁ or was lifted to later, since lifts only raise u_g; by the bound u_g(t₂) ≤ u_f(t₂) + Λ + Ĉ + 2Ē, and
+s_g ≥ u_f(t₁) − Ĉ − 2Ē for who comes after t₁; sum over g. The random tests hold it to this K. Not proven: the same for
+batch against interactive (design: larger by 1/φ_f); anything about seconds (they follow only where the pool's rate is
+known); the bounds across a change of weights, for which only the tests speak; and that K is as small as it could be.
 
 **Priorities** order requests inside an organisation, where a line of the tree stands for each. `standard` is between
 interactive and batch, and shares a band with interactive: an application that waits is no less urgent to its

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from samdrift.spec.addresses import Address, parse_address
 from samdrift.spec.document import Spec
 from samdrift.spec.findings import MAX_FINDINGS, Finding, Path, clip, did_you_mean, listed
+from samdrift.spec.portion import MOST_GUARANTEED
 from samdrift.spec.secret_references import has_reference
 from samdrift.spec.shape import Kind, leaves
 from samdrift.spec.units import spell_duration, spell_size
@@ -206,6 +207,22 @@ def engines_elsewhere_can_be_reached(spec: Spec) -> Iterator[Finding]:
             yield Finding(path, sentence, "Write 127.0.0.1:PORT, or the absolute path of a Unix socket.")
 
 
+def guarantees_can_be_kept(spec: Spec) -> Iterator[Finding]:
+    for name, model in spec.models.items():
+        seats = model.seats * model.replicas
+        members = {who: o for who, o in spec.organisations.items() if o.models is None or name in o.models}
+        asked = {who: o.share.guaranteed for who, o in members.items() if o.share.guaranteed is not None}
+        guaranteed = sum(g.part * seats + g.seats for g in asked.values())
+        most = seats if len(asked) == len(members) else MOST_GUARANTEED * seats
+        if guaranteed > most + 1e-9:
+            left = "" if guaranteed > seats else ", which leaves the others too little"
+            yield Finding(
+                ("organisations", next(reversed(asked)), "share", "guarantee"),
+                f"The guarantees add up to {guaranteed:g} of the {seats} seats of `{name}`{left}.",
+                "Lower guarantees, or give the model more seats or replicas.",
+            )
+
+
 def tokens_cost_something(spec: Spec) -> Iterator[Finding]:
     cost = spec.fairness.cost
     if cost.input == cost.output == 0:
@@ -299,6 +316,7 @@ CHECKS: tuple[Check, ...] = (
     threads_fit_the_cores,
     weights_can_be_found,
     engines_elsewhere_can_be_reached,
+    guarantees_can_be_kept,
     tokens_cost_something,
     the_ledger_is_a_database_we_know,
     traces_go_to_an_address,

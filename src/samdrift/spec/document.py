@@ -221,6 +221,9 @@ class Wait(Noun):
     """An application is waiting."""
     batch: Duration = 900.0
     """Nobody is waiting."""
+    cold: Duration = 20.0
+    """No engine of the model is up, and one is starting: so long, if that is longer. Raise it where engines take long to
+    start, up to what clients bear."""
 
 
 class Fairness(Noun):

@@ -11,10 +11,14 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from samdrift.spec.units import Unit
+
 _SEATS = re.compile(r"([0-9]{1,6})(?: seats?)?")
 _PERCENT = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,6})?) ?%")
 _WRITE = "a part such as 50%, or a number of seats such as 2 seats"
 UNLIMITED, NONE = "unlimited", "none"
+MOST_GUARANTEED = 0.95
+"""The part of a model that may be guaranteed to some, where others are to share the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,14 @@ def _schema(*words: str) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": pattern}]})
 
 
-Limit = Annotated[str, BeforeValidator(parse_limit), _schema(UNLIMITED, NONE)]
+def _as_written(value: float | str) -> str:
+    return str(int(value)) if isinstance(value, float) else str(value)
+
+
+LIMIT = Unit("limit", "50%", _as_written)
+GUARANTEE = Unit("guarantee", "25%", _as_written)
+
+Limit = Annotated[str, LIMIT, BeforeValidator(parse_limit), _schema(UNLIMITED, NONE)]
 """`unlimited`, `none`, `50%` or `2 seats`."""
-Guarantee = Annotated[str, BeforeValidator(parse_guarantee), _schema(NONE)]
+Guarantee = Annotated[str, GUARANTEE, BeforeValidator(parse_guarantee), _schema(NONE)]
 """`none`, `50%` or `2 seats`."""
