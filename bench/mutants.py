@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant("no lag cap", "bands.py",
         "            limit = min(limit, behind.u + self.nominal.beta)\n", "            pass\n"),
     Mutant("no lag cap between the classes", "bands.py",
-        "batch_within.u + self.nominal.beta\n", "inf\n"),
+        "batch_within.u + beta\n", "inf\n"),
     Mutant("a bucket without bound", "bands.py",
         "        member.tag = min(before + amount, full)\n", "        member.tag = before + amount\n"),
     Mutant("settle twice", "floor.py",
@@ -77,6 +77,8 @@ MUTANTS = (
         "pool.turns.unblock(member, lift=True)", "pool.turns.unblock(member, lift=False)"),
     Mutant("what is kept is not given back to who keeps it", "dispatch.py",
         "    if not pool.stock.exhausted():\n", "    if True:\n"),
+    Mutant("starts are not spread", "pool.py",
+        "return not alone and self.spread.holds_back(", "return False and self.spread.holds_back("),
     Mutant("a giant is passed for ever", "backfill.py",
         "            self.fenced = seats.roomiest()\n", "            self.fenced = None\n"),
 )  # fmt: skip

@@ -2,8 +2,8 @@
 
 The order is that of `bands`. A request is passed only where it may not go on by a limit of its own organisation
 (`stock`), where the rest is kept by others, or where it is a giant (`backfill`). Otherwise whoever does not fit ends it:
-to look for someone smaller would starve the larger. Work is conserved but for headroom: if a request of band b waits that
-may go on and fits, fewer than h(b) + 1 seats are free.
+to look for someone smaller would starve the larger. Work is conserved but for headroom and for a second of `spread`: if a
+request of band b waits that may go on and fits, fewer than h(b) + 1 seats are free.
 """
 
 from __future__ import annotations
@@ -69,6 +69,9 @@ def _board(floor: Floor, pool: Pool, waiter: Waiter, band: int, aside: list[Memb
     seats = pool.seats
     kept = pool.kept_free(member, band, now)
     if seats.free <= kept:
+        return True
+    if pool.holds_back(member, now):
+        floor.held[pool.model] = pool.spread.until
         return True
     need = pool.need(waiter)
     verdict = pool.stock.verdict(member.name, need)

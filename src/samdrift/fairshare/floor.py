@@ -71,6 +71,8 @@ class Floor:
         equally long."""
         self.lapsed: OrderedDict[str, Lapsed] = OrderedDict()
         self.pools: dict[str, Pool] = {}
+        self.held: dict[str, float] = {}
+        """Models for which somebody is held back for a moment, and until when."""
         self._stirred: dict[str, Pool] = {}
         self._effects: list[Effect] = []
         self.read(tree)
@@ -315,6 +317,8 @@ class Floor:
         )  # fmt: skip
         self._sit(pool, running)
         pool.backfill.admitted(waiter, charge, 0.0 if need is None else need.whole)
+        if need is not None:
+            pool.spread.started(need, pool.drain.pace, pool.seats.memory, self.now)
         self.tally.admitted += 1
         self._effects.append(Admit(waiter.ticket, berth.replica.name, self.now - waiter.arrived, charge, band))
 

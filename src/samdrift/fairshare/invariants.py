@@ -95,7 +95,7 @@ def _seats(floor: Floor, pool: Pool) -> Iterator[str]:
         member = member_of(waiter.leaf)
         need, kept = pool.need(waiter), pool.kept_free(member, band, now)
         fits = pool.seats.place(need, now, pool.drain.pace, fenced=pool.backfill.fenced, spare=pool.spare(kept)) is not None
-        if free > kept and fits and pool.stock.verdict(member.name, need) is Verdict.YES:
+        if free > kept and fits and not pool.holds_back(member, now) and pool.stock.verdict(member.name, need) is Verdict.YES:
             yield f"{waiter.ticket} waits in band {band} while {free} seats are free and {kept} are kept"
     naive = sum(running.protected for running in floor.running.values() if running.lease.model == pool.model)
     if pool.protected.count != naive or naive != sum(m.protected.count for m in turns.root.children.values()):

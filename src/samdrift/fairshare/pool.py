@@ -13,6 +13,7 @@ from samdrift.fairshare.memory import Need
 from samdrift.fairshare.nominal import Nominal
 from samdrift.fairshare.seats import Seats
 from samdrift.fairshare.share import dues
+from samdrift.fairshare.spread import Spread
 from samdrift.fairshare.stimuli import Tree
 from samdrift.fairshare.stock import Stock
 from samdrift.fairshare.tickets import Waiter
@@ -22,7 +23,7 @@ from samdrift.fairshare.turns import Turns
 class Pool:
     """See the module. `protected` counts the requests in flight that headroom is kept for."""
 
-    __slots__ = ("backfill", "drain", "habits", "model", "nominal", "protected", "seats", "stock", "turns")
+    __slots__ = ("backfill", "drain", "habits", "model", "nominal", "protected", "seats", "spread", "stock", "turns")
 
     def __init__(self, model: str, at: float) -> None:
         self.model = model
@@ -34,6 +35,7 @@ class Pool:
         self.drain = Drain()
         self.protected = Smoothed()
         self.backfill = Backfill()
+        self.spread = Spread()
 
     @property
     def waiting(self) -> int:
@@ -74,10 +76,19 @@ class Pool:
         return kept_free(band, seats, self.protected.mean(now) - member.protected.mean(now))
 
     def spare(self, kept: int) -> float:
-        """How many tokens of each cache are left free, where so many seats are."""
+        """How many tokens of each cache are left free, where so many seats are: half of what as many requests hold at their
+        ends, for they do not end together."""
         if not kept or not self.seats.memory:
             return 0.0
-        return kept * (self.backfill.usual or 0.0) / self.seats.up
+        return kept * (self.backfill.usual or 0.0) / 2 / self.seats.up
+
+    def holds_back(self, member: Member, now: float) -> bool:
+        """Whether it is too early for one more request of this organisation, see `spread`."""
+        seats, root = self.seats, self.turns.root
+        if now >= self.spread.until or not seats.memory or not member.running:
+            return False
+        alone = member.running == root.running and member.waiting == root.waiting
+        return not alone and self.spread.holds_back(now, self.drain.learnt, seats.reserved, seats.memory)
 
     def need(self, waiter: Waiter) -> Need | None:
         """What a request is believed to need of the cache; None where seats are all that counts."""

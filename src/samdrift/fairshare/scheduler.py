@@ -82,6 +82,7 @@ class Scheduler:
         """When to call `handle(Ticked)` if nothing else happens before; None if time changes nothing."""
         times = [pool.seats.hope_ends for pool in self._forlorn.values()]
         times += self._shut.values()
+        times += self.floor.held.values()
         times += [self.floor.room.next_deadline(), self.floor.next_lapse()]
         return min((time for time in times if time is not None), default=None)
 
@@ -95,6 +96,12 @@ class Scheduler:
     def leases(self) -> tuple[Lease, ...]:
         """Who holds a seat, in the order in which their leases began or were last renewed. O(n)."""
         return tuple(running.lease for running in self.floor.running.values())
+
+    @property
+    def soon(self) -> float | None:
+        """When to call `handle(Ticked)` for those who are held back for a moment: a part of what `next_tick` says, and O(models
+        where somebody is)."""
+        return min(self.floor.held.values(), default=None)
 
     def snapshot(self) -> Snapshot:
         """Shares as they were used, and who runs, as plain values: for `Restored`. O(n)."""
@@ -133,6 +140,8 @@ class Scheduler:
             self._give_up()
         if self._shut:
             self._open()
+        if floor.held:
+            self._let_go()
         while (end := floor.next_lapse()) is not None and end <= now:
             floor.lapse(next(iter(floor.running.values())))
         if floor.room.quiet(now):
@@ -156,6 +165,13 @@ class Scheduler:
                 later = [berth.shut_until for berth in pool.seats.berths if berth.shut_until > self.floor.now]
                 if later:
                     self._shut[model] = min(later)
+
+    def _let_go(self) -> None:
+        for model, until in list(self.floor.held.items()):
+            if until <= self.floor.now:
+                del self.floor.held[model]
+                if (pool := self.floor.pools.get(model)) is not None:
+                    self.floor.stir(pool)
 
     def _give_up(self) -> None:
         for model, pool in list(self._forlorn.items()):

@@ -109,6 +109,11 @@ class Seats:
         """All replicas, in order of their names."""
         return self._berths.values()
 
+    @property
+    def reserved(self) -> float:
+        """Tokens that those in flight will hold at their ends, over all caches. O(replicas)."""
+        return sum(berth.memory.reserved for berth in self._berths.values() if berth.memory is not None)
+
     def place(
         self, need: Need | None, now: float, pace: float, *, session: str | None = None, fenced: Berth | None = None,
         spare: float = 0.0,
