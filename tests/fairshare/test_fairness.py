@@ -154,6 +154,18 @@ def test_shares_follow_weights_within_three_percent(stage, simulation):
         assert served[name] / total == pytest.approx(weight / 10, rel=0.03)
 
 
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(weight=st.floats(0.2, 5.0), more=st.floats(1.2, 4.0), large=st.sampled_from([(2000, 50), (50, 500), (300, 300)]))
+def test_a_larger_share_is_never_served_less(stage, simulation, weight, more, large):
+    """But for what one request may make a difference."""
+    sizes = {"raised": large, "other": (400, 300), "third": (100, 100)}
+    part = []
+    for w in (weight, weight * more):
+        served = simulation(stage({"raised": w, "other": 1.0, "third": 2.0}, seats=6, watch=False), sizes).run(1500)
+        part.append(served["raised"] / sum(served.values()))
+    assert part[1] >= part[0] * 0.97
+
+
 def test_an_idle_neighbour_changes_nothing_between_the_others(stage, simulation):
     sizes = {"a": (400, 300), "b": (100, 100)}
     alone = simulation(stage({"a": 1.0, "b": 2.0}, seats=4, watch=False), sizes).run(4000)
