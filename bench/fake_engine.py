@@ -6,8 +6,8 @@ It speaks `GET /health`, `POST /v1/chat/completions`, `/v1/completions` and `/v1
 stream. Prompt tokens are the words of the prompt; answer tokens are `max_tokens` (16 unless told). With
 `"timings_per_token": true` each chunk carries the count so far, as llama.cpp's do. A plain answer comes after
 first-byte + tokens * per-token seconds. With `--record`, `GET /served` tells per `x-request-id` what was
-generated, whole or cut off: `{"completed": {id: [input, output]}, "cut": {id: [input, output]}, "repeated": [id]}`.
-An id that was served more than once stands in `repeated` too.
+generated, whole or cut off: `{"completed": {id: [input, output]}, "cut": {id: [input, output]}, "repeated": [id], "most": N}`.
+An id that was served more than once stands in `repeated` too; `most` is how many were ever generated at the same time.
 """
 
 from __future__ import annotations
@@ -47,6 +47,13 @@ class Record:
     completed: Served = field(default_factory=dict)
     cut: Served = field(default_factory=dict)
     repeated: dict[str, None] = field(default_factory=dict)
+    running: int = 0
+    most: int = 0
+
+    def begin(self) -> None:
+        """One more is being generated."""
+        self.running += 1
+        self.most = max(self.most, self.running)
 
     def add(self, ticket: str, tokens: tuple[int, int], *, whole: bool) -> None:
         """Remember that `ticket` took `tokens` (input, output), to its end or cut off."""
@@ -63,7 +70,8 @@ class Record:
 
     def told(self) -> bytes:
         """The record as JSON."""
-        return json.dumps({"completed": self.completed, "cut": self.cut, "repeated": list(self.repeated)}).encode()
+        return json.dumps({"completed": self.completed, "cut": self.cut, "repeated": list(self.repeated),
+                           "most": self.most}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +227,7 @@ class Connection(asyncio.Protocol):
             if not now.stream:
                 thought = self._loop.time() - now.began - self._pace.first_byte
                 now.made = min(now.wanted, max(0, int(thought / self._pace.per_token))) if self._pace.per_token else 0
+            self._record.running -= 1
             self._record.add(now.ticket, (now.given, now.made), whole=False)
 
     def pause_writing(self) -> None:
@@ -279,6 +288,7 @@ class Connection(asyncio.Protocol):
             stream=bool(body.get("stream")), timed=bool(body.get("timings_per_token")),
             with_usage=bool((body.get("stream_options") or {}).get("include_usage")),
             model=str(body.get("model", "fake")), began=self._loop.time())
+        self._record.begin()
         if now.stream:
             self._after(self._pace.first_byte, self._open)
         else:
@@ -287,6 +297,7 @@ class Connection(asyncio.Protocol):
     def _whole(self) -> None:
         now, self._now, self._timer = self._now, None, None
         assert now is not None
+        self._record.running -= 1
         self._record.add(now.ticket, (now.given, now.wanted), whole=True)
         self._write(plain_answer(now.model, now.given, now.wanted, chat=now.chat))
 
@@ -305,6 +316,7 @@ class Connection(asyncio.Protocol):
                 self._after(self._pace.per_token, self._token, soon=True)
             return
         self._now = None
+        self._record.running -= 1
         self._record.add(now.ticket, (now.given, now.made), whole=True)
         self._write(now.closing())
 

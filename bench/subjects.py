@@ -212,8 +212,11 @@ def document(port: int, metrics: int, engines: Mapping[str, str], **more: Any) -
 
 
 @asynccontextmanager
-async def product(folder: Path, engines: Mapping[str, str], **more: Any) -> AsyncIterator[Subject]:
-    """The product, started by its command. `more` replaces parts of the document. Its data is in `folder`/data."""
+async def product(
+    folder: Path, engines: Mapping[str, str], *, program: Sequence[str] | None = None, **more: Any
+) -> AsyncIterator[Subject]:  # fmt: skip
+    """The product, started by its command. `more` replaces parts of the document. Its data is in `folder`/data. `program` is
+    started instead, with the paths of the document and of the data as its arguments."""
     data, port, metrics = folder / "data", free_port(), free_port()
     data.mkdir(parents=True, mode=0o700)
     path = folder / "document.yaml"
@@ -221,6 +224,8 @@ async def product(folder: Path, engines: Mapping[str, str], **more: Any) -> Asyn
     keys = await asyncio.to_thread(_make_keys, data, more.get("organisations", ORGANISATIONS))
     log = folder / "product.log"
     argv = [sys.executable, "-m", "samdrift.cli", "up", str(path), "--data", str(data)]
+    if program is not None:
+        argv = [*program, str(path), str(data)]
     async with process(argv, log) as started:
         async def ready() -> bool:
             if started.returncode is not None:

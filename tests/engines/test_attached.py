@@ -9,7 +9,7 @@ import pytest
 
 from samdrift.engines import attached
 from samdrift.engines.attached import Attached
-from samdrift.engines.supervising import DRIVERS
+from samdrift.engines.repertoire import DRIVERS
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Replica, ReplicaState
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from samdrift.engines.llamacpp import LlamaCpp
+from samdrift.engines.drivers.llamacpp import LlamaCpp
 
 ASK = [{"role": "user", "content": "Name the ships that sail on the sea between Aarhus and Samsø."}]
 IN_FRONT = LlamaCpp().fields("generate")

@@ -12,7 +12,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from samdrift.engines.llamacpp import LlamaCpp
+from samdrift.engines.drivers.llamacpp import LlamaCpp
 from samdrift.engines.saying import Sieve
 
 SECRET = "Zebrafinkernes-hemmelighed"

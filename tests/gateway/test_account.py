@@ -16,6 +16,7 @@ accounts = st.builds(
     Account, organisation=names, project=names, key=names, model=names, replica=names,
     endpoint=st.sampled_from(["/v1/chat/completions", "/v1/embeddings"]), priority=st.sampled_from(get_args(Priority)),
     waited=st.integers(0, 10**12).map(lambda micros: micros / 10**6), asked=st.integers(0, 10**15),
+    user=st.from_regex(r"[0-9A-Za-z._~%-]{0,60}", fullmatch=True),
 )  # fmt: skip
 
 
@@ -39,7 +40,8 @@ def test_an_account_is_text_that_people_can_read() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", ";", "-", GOOD + ";", GOOD.rpartition(";")[0], GOOD.replace("interactive", "urgent"), GOOD.replace("0.25", "soon"),
-        GOOD.replace("400", "4e2"), GOOD.replace("400", ""), ";" * 8],
+        GOOD.replace("400", "4e2"), GOOD.replace("400", ""), ";" * 8,
+        GOOD + ";a b", GOOD + ";" + "x" * 601, GOOD + ";anna;bo"],
 )  # fmt: skip
 def test_what_is_not_ours_is_no_account(text: str) -> None:
     assert Account.of(text) is None

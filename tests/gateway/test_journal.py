@@ -168,3 +168,36 @@ def test_whatever_happens_each_line_is_read_once_and_none_is_lost(
                 envoy = path.open("ab", buffering=0)
     envoy.close()
     assert seen == [b"%06d\n" % n for n in range(written)]
+
+
+def test_an_old_journal_is_set_aside_once_it_is_settled_and_deleted_though_nobody_asks_any_more(path: Path) -> None:
+    journal = Journal(path)
+    write(path, b"a\n", b"b\n")
+    assert journal.first() == b"a\n"
+    _, mark = read(journal, None)
+    assert journal.turn(None, old=True) is False, "what is not settled stays"
+    assert journal.turn(mark) is False, "young and small"
+    assert journal.turn(mark, old=True) is True
+    assert journal.turn(mark) is False
+    older = path.with_name("receipts.1.jsonl")
+    assert older.exists(), "Envoy still writes there until it has opened the new file"
+    write(path)
+    assert journal.turn(mark) is False
+    assert not older.exists()
+    assert journal.first() == b""
+    write(path, b"c\n")
+    assert read(journal, mark)[0] == [b"c\n"]
+
+
+def test_an_older_journal_with_a_line_that_is_not_settled_stays(path: Path) -> None:
+    journal = Journal(path)
+    write(path, b"a\n")
+    _, mark = read(journal, None)
+    assert journal.turn(mark, old=True) is True
+    write(path.with_name("receipts.1.jsonl"), b"late\n")
+    write(path)
+    journal.turn(mark)
+    lines, mark = read(journal, mark)
+    assert lines == [b"late\n"]
+    journal.turn(mark)
+    assert not path.with_name("receipts.1.jsonl").exists()

@@ -274,3 +274,22 @@ def test_a_long_journal_does_not_hold_up_those_who_ask(tmp_path: Path) -> None:
         assert turns >= 10
 
     played(of())
+
+
+def test_a_journal_of_yesterday_is_deleted_once_it_is_settled_however_small(tmp_path: Path) -> None:
+    async def of() -> None:
+        p = Play(tmp_path)
+        now = 1_800_000_002.0
+        p.reconciler._wall = lambda: now + asyncio.get_running_loop().time()
+        async with p.running():
+            p.write("of today")
+            await asyncio.sleep(3_600)
+            assert p.reopened == 0
+            await asyncio.sleep(86_400)
+            assert p.reopened == 1
+            p.path.touch()  # as Envoy does when it is told
+            await asyncio.sleep(5)
+        assert p.settled == ["of today"]
+
+    played(of())
+    assert [f.read_bytes() for f in tmp_path.iterdir()] == [b""]

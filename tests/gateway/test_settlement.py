@@ -187,3 +187,10 @@ def test_no_value_in_a_line_makes_it_stumble(changed: dict[str, Any]) -> None:
 @pytest.mark.parametrize("left", [True, False])
 def test_who_left_left_whatever_else_went_wrong(left: bool) -> None:
     assert outcome_of(503, client_left=left, broken=True) is (Outcome.LEFT if left else Outcome.FAILED)
+
+
+def test_the_counts_of_envoy_ai_gateway_are_read_where_we_do_not_count() -> None:
+    counted = entry(counts=None)
+    costs = {"llm_input_token": 35, "llm_cached_input_token": 30, "llm_output_token": 6, "model_name_override": "other"}
+    ParseDict({"commonProperties": {"metadata": {"filterMetadata": {"io.envoy.ai_gateway": costs}}}}, counted)
+    assert receipt_of_entry(counted).tokens == Tokens(35, 30, 6)

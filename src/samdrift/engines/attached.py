@@ -38,8 +38,11 @@ class Attached:
             if replica not in self._watching and model.address is not None:
                 driver = self._drivers[model.engine]
                 fields = driver.fields(model.task)
+                # It may know the model by another name than we do; then that stands in front of the body.
+                known = "" if model.served_as is None else f'"model":"{model.served_as}"'
+                plain, stream = (",".join(filter(None, (known, fields[kind]))) for kind in ("plain", "stream"))
                 self._replicas[replica] = Replica(replica, name, model.address, model.seats, model.context,
-                    ReplicaState.STARTING, 0, fields["plain"], fields["stream"])  # fmt: skip
+                    ReplicaState.STARTING, 0, plain, stream, salted=driver.salted)  # fmt: skip
                 told = partial(self._seen, replica)
                 task = group.create_task(watch(partial(driver.healthy, model.address), told), name=f"watch {replica}")
                 self._watching[replica] = (model, task)

@@ -8,7 +8,7 @@ it allocates anything. The layout is that of GGUF versions 2 and 3, little-endia
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,8 @@ _DEFAULT_ALIGNMENT = 32
 _STRING, _ARRAY = 8, 9
 _SCALARS: dict[int, str] = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?",
     10: "<Q", 11: "<q", 12: "<d"}  # fmt: skip
+_WHOLE = frozenset({2, 3, 4, 5, 10, 11})
+_LONGEST_LIST = 1024  # lists of the vocabulary are longer, and nobody asks for them
 _LONGEST_STRING = 16 * 2**20
 _MOST_FIELDS = 100_000
 _MOST_TENSORS = 1_000_000
@@ -35,12 +37,15 @@ class GgufError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a GGUF file says of itself. `fields` holds its scalar fields only; `length` is the size in bytes
-    that the whole file must at least have."""
+    """What a GGUF file says of itself, or a folder of safetensors in the words of GGUF. `fields` holds its scalar fields,
+    `lists` its short lists of whole numbers (values by layer); `length` is the size in bytes that the whole file must at least
+    have, `parameters` how many numbers its tensors hold."""
 
     fields: dict[str, Scalar]
     tensors: int
     length: int
+    parameters: int = 0
+    lists: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
@@ -54,23 +59,55 @@ class Head:
         return value if isinstance(value, int) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Where a tensor is: `shape` as GGUF writes it (the row's length first), `kind` by ggml's number, `offset` from the start of
+    all data, `size` in bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where in a GGUF file everything lies, in bytes from its start: fields from `fields_start` to `fields_end`, the data of
+    tensors from `data`. `field_count` is how many fields there are; `values` says where the value of each scalar field is."""
+
+    head: Head
+    tensors: tuple[Tensor, ...]
+    field_count: int
+    fields_start: int
+    fields_end: int
+    data: int
+    alignment: int
+    values: dict[str, int]
+
+
 def read_head(path: Path) -> Head:
     """Read and check the head of `path`: its magic, fields and tensors, and that all tensors lie inside the
     file.
 
     Raises GgufError if it is not a whole GGUF file, OSError if it cannot be read.
     """
+    return read_layout(path).head
+
+
+def read_layout(path: Path) -> Layout:
+    """The same, with the place of everything. Raises GgufError, OSError."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(4) != MAGIC:
             raise GgufError("it is not a GGUF file (its first four bytes are not `GGUF`)")
         try:
-            head = _read(_Cursor(file, size))
+            layout = _read(_Cursor(file, size))
         except struct.error as error:
             raise GgufError(f"it ends inside its head, after {size} bytes: the copy is not whole") from error
-    if head.length > size:
-        raise GgufError(f"it has {size} bytes where its tensors need {head.length}: the copy is not whole")
-    return head
+    if layout.head.length > size:
+        raise GgufError(f"it has {size} bytes where its tensors need {layout.head.length}: the copy is not whole")
+    return layout
 
 
 class _Cursor:
@@ -105,26 +142,37 @@ class _Cursor:
         return self._file.tell()
 
 
-def _read(cursor: _Cursor) -> Head:
+def _read(cursor: _Cursor) -> Layout:
     version = int(cursor.value("<I"))
     if version not in {2, 3}:
         raise GgufError(f"it is GGUF version {version}; versions 2 and 3 are known here")
-    tensors = cursor.count(_MOST_TENSORS, "tensors")
+    count = cursor.count(_MOST_TENSORS, "tensors")
     fields: dict[str, Scalar] = {}
-    for _ in range(cursor.count(_MOST_FIELDS, "fields")):
+    lists: dict[str, tuple[int, ...]] = {}
+    values: dict[str, int] = {}
+    field_count = cursor.count(_MOST_FIELDS, "fields")
+    fields_start = cursor.position()
+    for _ in range(field_count):
         key = cursor.text()
-        found = _field(cursor, int(cursor.value("<I")))
-        if found is not None:
-            fields[key] = found
-    end = max((_tensor_end(cursor) for _ in range(tensors)), default=0)
+        kind = int(cursor.value("<I"))
+        at = cursor.position()
+        found = _field(cursor, kind)
+        if isinstance(found, tuple):
+            lists[key] = found
+        elif found is not None:
+            fields[key], values[key] = found, at
+    fields_end = cursor.position()
+    tensors = tuple(_tensor(cursor) for _ in range(count))
     alignment = fields.get(_ALIGNMENT, _DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or not 0 < alignment <= 2**20:
         raise GgufError("its alignment cannot be: the file is damaged")
     start = -(-cursor.position() // alignment) * alignment
-    return Head(fields, tensors, start + end)
+    length = start + max((tensor.offset + tensor.size for tensor in tensors), default=0)
+    head = Head(fields, count, length, sum(prod(tensor.shape) for tensor in tensors), lists)
+    return Layout(head, tensors, field_count, fields_start, fields_end, start, alignment, values)
 
 
-def _field(cursor: _Cursor, kind: int) -> Scalar | None:
+def _field(cursor: _Cursor, kind: int) -> Scalar | tuple[int, ...] | None:
     if kind == _STRING:
         return cursor.text()
     if kind in _SCALARS:
@@ -133,6 +181,8 @@ def _field(cursor: _Cursor, kind: int) -> Scalar | None:
         raise GgufError(f"it has a field of the unknown type {kind}: it is damaged, or too new")
     inner = int(cursor.value("<I"))
     length = cursor.count(2**40, "elements")
+    if inner in _WHOLE and length <= _LONGEST_LIST:
+        return tuple(int(cursor.value(_SCALARS[inner])) for _ in range(length))
     if inner in _SCALARS:
         cursor.skip(length * struct.calcsize(_SCALARS[inner]))
     elif inner == _STRING:
@@ -143,17 +193,16 @@ def _field(cursor: _Cursor, kind: int) -> Scalar | None:
     return None
 
 
-def _tensor_end(cursor: _Cursor) -> int:
-    """Where this tensor's data ends, in bytes from the start of all data."""
+def _tensor(cursor: _Cursor) -> Tensor:
     name = cursor.text()
     dimensions = int(cursor.value("<I"))
     if not 0 < dimensions <= _MOST_DIMENSIONS:
         raise GgufError(f"its tensor {name[:80]!r} has {dimensions} dimensions: the file is damaged")
-    elements = prod(int(cursor.value("<Q")) for _ in range(dimensions))
+    shape = tuple(int(cursor.value("<Q")) for _ in range(dimensions))
     kind = int(cursor.value("<I"))
     offset = int(cursor.value("<Q"))
     try:
         block, width = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
     except (KeyError, ValueError) as error:
         raise GgufError(f"its tensor {name[:80]!r} has the unknown type {kind}") from error
-    return offset + -(-elements // block) * width
+    return Tensor(name, shape, kind, offset, -(-prod(shape) // block) * width)

@@ -129,6 +129,16 @@ def _session(leader: Identity) -> Iterator[Handle]:
             yield handle
 
 
+def members_of(leader: Identity) -> tuple[int, ...]:
+    """The pids of `leader` and of the living processes of its session, as far as they are there now."""
+    found = []
+    for handle in (Handle.open(leader), *_session(leader)):
+        if handle is not None:
+            found.append(handle.identity.pid)
+            handle.close()
+    return tuple(found)
+
+
 def alone(leader: Identity) -> bool:
     """Whether nothing of the leader's session is left but, perhaps, the leader."""
     for handle in _session(leader):

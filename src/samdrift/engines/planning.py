@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from samdrift.engines.drivers import Planned
+from samdrift.engines.residents import Device
 from samdrift.engines.weights import Weights
+from samdrift.spec.document import Device as Described
 from samdrift.spec.document import Model, Spec
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
 
+_OTHER = "-b"
+
 
 def replica_names(name: str, model: Model) -> tuple[str, ...]:
-    """The names of a model's replicas: `NAME-0`, `NAME-1`, … No two models can share one."""
-    return tuple(f"{name}-{number}" for number in range(model.replicas))
+    """The names of all replicas that a model may have: `NAME-0`, `NAME-1`, … No two models can share one."""
+    return tuple(f"{name}-{number}" for number in range(model.replicas.max))
+
+
+def both_names(slot: str) -> tuple[str, str]:
+    """The names of a slot's two places."""
+    return slot, slot + _OTHER
+
+
+def other_name(slot: str, name: str) -> str:
+    """The name of the slot's other place."""
+    return slot if name != slot else slot + _OTHER
 
 
 def expected_fleet(spec: Spec, generations: Mapping[str, int]) -> Fleet:
-    """The replicas that this document will have, all of them starting and nowhere yet. `generations` are those that
+    """The replicas that this document will have, starting or asleep, and nowhere yet. `generations` are those that
     were last recorded: what is found running is of the same, and what was in flight on it is not lost."""
     return Fleet(tuple(
-        Replica(replica, name, "", model.seats, model.context, ReplicaState.STARTING,
-            generations.get(replica, 0))
+        Replica(replica, name, "", model.seats, model.context,
+            ReplicaState.STARTING if number < model.replicas.min else ReplicaState.ASLEEP, generations.get(replica, 0))
         for name, model in sorted(spec.models.items())
-        for replica in replica_names(name, model)))  # fmt: skip
+        for number, slot in enumerate(replica_names(name, model))
+        for replica in both_names(slot) if replica == slot or replica in generations))  # fmt: skip
 
 
 def plan(
     spec: Spec, weights: Mapping[str, Weights], *, cores: int, sockets: Mapping[str, str], logs: Path
 ) -> tuple[Planned, ...]:
-    """The replicas of all models whose `weights` are at hand, by name.
+    """All replicas that models may have whose `weights` are at hand, by name.
 
     A seat never holds more than the model was made for, whatever the document says. `cores` is how many
     processor cores the machine has, `sockets` the address by replica, `logs` the folder of their logs.
     """
-    sharing: dict[str, int] = {}
-    for model in spec.models.values():
-        sharing[model.pool] = sharing.get(model.pool, 0) + model.replicas
+    sharing = {pool: _at_once([model for model in spec.models.values() if model.pool == pool]) for pool in _pools(spec)}
     planned = [
         Planned(
             name=replica,
@@ -57,6 +70,35 @@ def plan(
         for replica in replica_names(name, model)
     ]
     return tuple(sorted(planned, key=lambda replica: replica.name))
+
+
+def _pools(spec: Spec) -> set[str]:
+    return {model.pool for model in spec.models.values()}
+
+
+def _at_once(models: Sequence[Model]) -> int:
+    """How many replicas are taken to work at once, so that their threads have a core each: those that always stand, and of those
+    that come and go at most two."""
+    standing = sum(model.replicas.min for model in models)
+    coming = sum(model.replicas.max - model.replicas.min for model in models)
+    return max(1, standing + min(2, coming))
+
+
+def devices_of(spec: Spec) -> tuple[Device, ...]:
+    """The devices of all pools, each by itself, named by its pool, its kind and its number there."""
+    return tuple(
+        Device(f"{pool}/{device.kind}-{position + number}", pool, device.memory)
+        for pool, said in spec.pools.items()
+        for position, device in _positions(said.devices)
+        for number in range(device.count))  # fmt: skip
+
+
+def _positions(devices: Sequence[Described]) -> Iterator[tuple[int, Described]]:
+    """Where each entry's devices begin, counted by kind."""
+    seen: dict[str, int] = {}
+    for device in devices:
+        yield seen.get(device.kind, 0), device
+        seen[device.kind] = seen.get(device.kind, 0) + device.count
 
 
 def _cores(spec: Spec, pool: str, machine: int) -> int:

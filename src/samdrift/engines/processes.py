@@ -36,7 +36,8 @@ class Program:
 
     The process gets the variables in `env`, a few harmless ones of ours (`PATH`, `LANG`, …) and no others:
     secrets in our environment stay here. Its standard output and error are appended to `log`. `loose` are
-    further arguments that a running process need not share to be the same program.
+    further arguments that a running process need not share to be the same program. `wrapper` stands before all of it: a
+    program that replaces itself by this one, in the same process.
     """
 
     name: str
@@ -46,11 +47,12 @@ class Program:
     cwd: Path | None = None
     owner: str = ""
     loose: tuple[str, ...] = ()
+    wrapper: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of what is run: the same digest means that a running process may stay."""
-        parts = (*self.argv, "", *(f"{k}={v}" for k, v in sorted(self.env.items())), "", str(self.cwd or ""))
+        parts = (*self.wrapper, *self.argv, "", *(f"{k}={v}" for k, v in sorted(self.env.items())), "", str(self.cwd or ""))
         return hashlib.sha256(b"".join(os.fsencode(part) + b"\0" for part in parts)).hexdigest()
 
 
@@ -158,14 +160,18 @@ async def _end(handle: Handle, grace: float) -> None:
     try:
         handle.signal(signal.SIGTERM)
         if await handle.wait(grace):
-            # What the leader started ends with it; it gets a moment to write its last words.
-            for _ in range(10):
-                if alone(handle.identity):
-                    return
-                await asyncio.sleep(0.02)
+            await _last_words(handle)
     finally:
         kill_session(handle.identity)
     await handle.wait(5.0)
+
+
+async def _last_words(handle: Handle) -> None:
+    """What a leader that has ended started ends with it; it gets a moment to write its last words."""
+    for _ in range(10):
+        if alone(handle.identity):
+            return
+        await asyncio.sleep(0.02)
 
 
 class _Running:
@@ -242,6 +248,8 @@ class _Keeper:
         up_for = self.clock.now() - since
         if not running.handle.ended:
             await _end(running.handle, self.grace)
+        else:
+            await _last_words(running.handle)
         verdict = running.verdict()
         self._let_go()
         return up_for, fault or verdict
@@ -255,7 +263,7 @@ class _Keeper:
         reading, writing = os.pipe()
         try:
             child = subprocess.Popen(  # noqa: S603 - the program is ours, and the shell gets it as arguments
-                ("/bin/sh", "-c", _GATE, self.program.name, *self.program.argv, *self.program.loose),
+                ("/bin/sh", "-c", _GATE, self.program.name, *self.program.wrapper, *self.program.argv, *self.program.loose),
                 stdin=reading,
                 stdout=log,
                 stderr=log,

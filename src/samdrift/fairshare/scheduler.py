@@ -13,6 +13,7 @@ who wait or in organisations.
 from __future__ import annotations
 
 from samdrift.fairshare.amounts import later
+from samdrift.fairshare.demanding import demand_of
 from samdrift.fairshare.floor import Floor
 from samdrift.fairshare.memories import restore, snapshot_of
 from samdrift.fairshare.pool import Pool
@@ -28,6 +29,7 @@ from samdrift.fairshare.stimuli import (
     Tree,
 )
 from samdrift.fairshare.tickets import Lease
+from samdrift.spec.demand import Demand
 from samdrift.spec.fleet import Fleet, Replica
 from samdrift.spec.problems import Reason
 
@@ -119,6 +121,10 @@ class Scheduler:
         pool = self.floor.pools.get(model)
         members = pool.turns.root.children if pool is not None else {}
         return {name: member.waiting for name, member in members.items() if member.waiting}
+
+    def demand(self, at: float) -> list[Demand]:
+        """Who waits for which model, for whoever decides which models to load. O(organisations that wait)."""
+        return demand_of(self.floor, later(self.floor.now, at))
 
     def seats(self) -> dict[str, tuple[int, int]]:
         """By replica: how many of its seats are taken, and how many it offers (0 unless it is up).

@@ -15,6 +15,7 @@ COMEBACK = 30.0
 Also the guess that a caller is given when no replica is up."""
 _AT_HOME, _FREE = 0.6, 0.4  # what counts in the choice of a replica: that it knows the session, and how free it is
 _EVERY = 1.0  # seconds
+_HOPEFUL = frozenset({ReplicaState.UP, ReplicaState.STARTING, ReplicaState.ASLEEP})
 
 
 class Berth:
@@ -101,8 +102,8 @@ class Seats:
         self.memory = 0.0
         """Tokens that all caches hold together; 0 if any has no bound."""
         self.hope_ends: float | None = float("-inf")
-        """When hope ends that a seat will come; None while a replica is up or starting, -inf if none ever
-        was."""
+        """When hope ends that a seat will come; None while a replica is up, starting, or asleep until it is asked for, -inf if
+        none ever was."""
 
     @property
     def berths(self) -> Iterable[Berth]:
@@ -191,7 +192,7 @@ class Seats:
                 berth.go_on_from(before)
                 del old[replica.name]
         self.count()
-        if any(b.replica.state in (ReplicaState.UP, ReplicaState.STARTING) for b in self._berths.values()):
+        if any(b.replica.state in _HOPEFUL for b in self._berths.values()):
             self.hope_ends = None
         elif hoped:
             self.hope_ends = now + COMEBACK

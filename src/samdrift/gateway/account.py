@@ -5,18 +5,21 @@ Because the receipt carries it, a receipt can be settled by a desk that never sa
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import cast, get_args
 
 from samdrift.spec.document import Priority
 
-_FIELDS = 9
+_FIELDS = 9  # and a tenth where somebody is named
+_USER = re.compile(r"[0-9A-Za-z._~%-]{1,600}")
 _PRIORITIES = get_args(Priority)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who is charged for a ticket, and where it runs. `waited` is in seconds, `asked` in bytes of the body."""
+    """Who is charged for a ticket, and where it runs. `waited` is in seconds, `asked` in bytes of the body. `user`
+    is who asked within the organisation, as its retention says, in characters that a URL takes."""
 
     organisation: str
     project: str
@@ -27,19 +30,21 @@ class Account:
     priority: Priority
     waited: float
     asked: int
+    user: str = ""
 
     def text(self) -> str:
         """As one header value. Identifiers hold no semicolon: the document's grammar of names forbids it."""
         return (
             f"{self.organisation};{self.project};{self.key};{self.model};{self.replica};{self.endpoint};"
-            f"{self.priority};{self.waited:.6f};{self.asked}"
+            f"{self.priority};{self.waited:.6f};{self.asked}" + (f";{self.user}" if self.user else "")
         )
 
     @classmethod
     def of(cls, text: str) -> Account | None:
         """Back from the header value; None if it is not one of ours."""
         parts = text.split(";")
-        if len(parts) != _FIELDS or parts[6] not in _PRIORITIES:
+        user = parts.pop() if len(parts) == _FIELDS + 1 else None
+        if len(parts) != _FIELDS or parts[6] not in _PRIORITIES or not (user is None or _USER.fullmatch(user)):
             return None
         try:
             waited, asked = float(parts[7]), int(parts[8])
@@ -47,4 +52,4 @@ class Account:
             return None
         organisation, project, key, model, replica, endpoint = parts[:6]
         priority = cast("Priority", parts[6])
-        return cls(organisation, project, key, model, replica, endpoint, priority, waited, asked)
+        return cls(organisation, project, key, model, replica, endpoint, priority, waited, asked, user or "")

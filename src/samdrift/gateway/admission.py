@@ -42,6 +42,7 @@ def question_of(path: str, headers: list[tuple[bytes, bytes]]) -> Question | Non
         fault=found,
         detail=detail,
         traceparent=_text(said.get(b"traceparent")),
+        certificate=_text(said.get(b"x-forwarded-client-cert")),
     )
 
 

@@ -1,4 +1,4 @@
-"""The wire of the question: HTTP/1.1 on a Unix socket, read with httptools, one question at a time on a connection.
+"""The wire of the question: HTTP/1.1 on a socket, read with httptools, one question at a time on a connection.
 
 A server for ASGI apps would start a task for each question. Nearly all are answered at once, so here the answer is
 written in the very call that brought the question, and only those who wait cost a future. Measured against uvicorn: half the
@@ -12,12 +12,12 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
 from samdrift.gateway.admission import question_of, response_of
-from samdrift.gateway.desk import Answer, Deny, Desk
+from samdrift.gateway.desk import Answer, Deny, Question
 from samdrift.spec.problems import Reason
 
 _MOST_HEADERS = 64
@@ -25,10 +25,21 @@ _BACKLOG = 4096
 _STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 
 
+class Answers(Protocol):
+    """Who decides: a `Desk`, or what stands before one."""
+
+    def ask(self, question: Question) -> Answer | asyncio.Future[Answer]:
+        """The answer, or a future that will hold it."""
+        ...
+
+    def leave(self, ticket: str) -> None:
+        """The caller hung up before the answer reached it."""
+
+
 class Caller(asyncio.Protocol):
     """One connection of Envoy's. `timed` is told the seconds that each decision took, waiting not counted."""
 
-    def __init__(self, desk: Desk, clock: Callable[[], float], timed: Callable[[float], None], here: set[Caller]) -> None:
+    def __init__(self, desk: Answers, clock: Callable[[], float], timed: Callable[[float], None], here: set[Caller]) -> None:
         self._desk, self._clock, self._timed, self._here = desk, clock, timed, here
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
@@ -120,12 +131,13 @@ class Caller(asyncio.Protocol):
 
 @asynccontextmanager
 async def answering(
-    desk: Desk, at: socket.socket, clock: Callable[[], float], timed: Callable[[float], None]
+    desk: Answers, at: socket.socket, clock: Callable[[], float], timed: Callable[[float], None]
 ) -> AsyncIterator[None]:
-    """The desk answers on this listening Unix socket inside the block."""
+    """The desk answers on this listening socket inside the block."""
     here: set[Caller] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_unix_server(lambda: Caller(desk, clock, timed, here), sock=at, backlog=_BACKLOG)
+    create = loop.create_unix_server if at.family is socket.AF_UNIX else loop.create_server
+    server = await create(lambda: Caller(desk, clock, timed, here), sock=at, backlog=_BACKLOG)
     try:
         yield
     finally:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from samdrift.access.principal import Principal
-from samdrift.access.roster import Refusal, Roster
+from samdrift.access.refusal import Refusal
+from samdrift.access.roster import Roster
 from samdrift.fairshare.scheduler import Scheduler
 from samdrift.fairshare.share import tree_of
 from samdrift.fairshare.stimuli import (
@@ -22,6 +23,7 @@ from samdrift.fairshare.stimuli import (
     Arrived,
     Charge,
     Effect,
+    EngineSaid,
     Estimate,
     Finished,
     FleetChanged,
@@ -45,6 +47,7 @@ from samdrift.spec.problems import Reason
 from samdrift.spec.usage import Outcome, Usage
 
 _GONE_KEPT = 1_000  # callers who had gone before their question was read; it comes within milliseconds, if at all
+_ISSUER_BACK = 5.0  # seconds; an issuer that is away is asked again within these
 _LOOK = 1.0  # seconds; asking the scheduler after each event when it is due next would cost more than the event
 _BYTES_PER_TOKEN = 4  # a first guess, wrong by a factor of two at most for the languages in use; settled exactly later
 
@@ -52,7 +55,7 @@ _BYTES_PER_TOKEN = 4  # a first guess, wrong by a factor of two at most for the 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What Envoy asks: headers and the facts that it read of the body. `size` is in bytes. `fault` is what is wrong with
-    the body, if anything, and `detail` the name of the field in question."""
+    the body, if anything, and `detail` the name of the field in question. `certificate` is what Envoy says of the client's."""
 
     ticket: str
     authorization: str | None
@@ -64,6 +67,7 @@ class Question:
     fault: Reason | None
     detail: str
     traceparent: str | None = None
+    certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +126,15 @@ class Witness(Protocol):
 
 @dataclass(slots=True)
 class _Pending:
-    """A question that has not been answered yet. `arrived` is what the scheduler was told of it."""
+    """A question that has not been answered yet. `arrived` is what the scheduler was told of it, `tried` the models that have no
+    engine for it."""
 
     question: Question
     principal: Principal
     arrived: Arrived
     answer: Answer | None = None
     waiter: asyncio.Future[Answer] | None = None
+    tried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +149,26 @@ class OpenTicket:
 
 class Desk:
     """See the module. `clock` is monotonic seconds, `wall` Unix seconds. `record` is told each stimulus before the scheduler
-    is, and must return at once."""
+    is, `seen` each principal that comes in, `held` the model of each request that has to wait; all must return at once. `hope`
+    says in how many seconds an engine of a model will be up, if none is and somebody knows. `user` says how a principal's user is
+    called in accounts and rows, in characters that a URL takes; by default not at all. `salt` keeps an organisation's prompts
+    apart from those of others in an engine's cache, in letters and digits; nobody outside may guess it."""
 
     def __init__(
         self, spec: Spec, roster: Roster, witness: Witness, clock: Callable[[], float], wall: Callable[[], float],
-        record: Callable[[Stimulus], None] | None = None,
+        record: Callable[[Stimulus], None] | None = None, seen: Callable[[Principal], None] = lambda _: None,
+        user: Callable[[Principal], str] = lambda _: "", salt: Callable[[str], str] = str,
+        held: Callable[[str], None] = lambda _: None, hope: Callable[[str], float | None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._spec, self._roster, self._witness, self._clock, self._wall = spec, roster, witness, clock, wall
         self._fleet: dict[str, Replica] = {}
         self._scheduler = Scheduler(tree_of(spec), Fleet(), clock())
         self._shares = Shares(self._scheduler, clock())
         self._decisions = Decisions()
-        self._record = record
+        self._record, self._seen, self._user, self._salt = record, seen, user, salt
+        self._held, self._hope = held, hope
+        # By replica, when a request last began or ended on it.
+        self._used: dict[str, float] = {}
         self._pending: dict[str, _Pending] = {}
         self._open: dict[str, OpenTicket] = {}
         self._gone: dict[str, None] = {}
@@ -167,6 +181,8 @@ class Desk:
 
     def ask(self, question: Question) -> Answer | asyncio.Future[Answer]:
         """Decide now, or hand back a future that will hold the answer when it is this ticket's turn."""
+        if question.model in self._spec.aliases:
+            question = dataclasses.replace(question, model=self._spec.aliases[question.model])
         decided = self._screen(question)
         if isinstance(decided, Deny):
             return decided
@@ -177,6 +193,7 @@ class Desk:
         self._shares.waits(pending.arrived.model, pending.arrived.organisation, pending.arrived.at, returning=returning)
         pending.waiter = asyncio.get_running_loop().create_future()
         self._sooner.set()
+        self._held(pending.arrived.model)
         return pending.waiter
 
     def _arrive(self, arrived: Arrived) -> bool:
@@ -206,13 +223,15 @@ class Desk:
         ticket, model = question.ticket, question.model
         if self._closing:
             return self._deny(ticket, Reason.SHUTTING_DOWN, None, {}, retry_after=2)
-        principal = self._roster.decide(question.authorization, self._wall())
+        principal = self._roster.decide(question.authorization, self._wall(), question.certificate)
         if isinstance(principal, Refusal):
-            return self._deny(ticket, principal.reason, None, dict(principal.named))
+            again = _ISSUER_BACK if principal.reason is Reason.ISSUER_UNAVAILABLE else None
+            return self._deny(ticket, principal.reason, None, dict(principal.named), retry_after=again)
+        self._seen(principal)
         if question.fault is not None:
             named = {"field": question.detail, "limit": str(MAX_DEPTH), "path": question.path}
             return self._deny(ticket, question.fault, principal, named)
-        refusal = self._roster.may(principal, model)
+        refusal = self._roster.may(principal, model) or self._roster.may_ask_at(principal, question.path)
         if refusal is not None:
             return self._deny(ticket, refusal.reason, principal, dict(refusal.named))
         if ENDPOINTS.get(question.path) != self._spec.models[model].task:
@@ -224,9 +243,9 @@ class Desk:
             return self._deny(ticket, Reason.BAD_PROTOCOL, principal, {})
         project = self._spec.organisations[principal.organisation].projects.get(principal.project)
         return _Pending(question, principal, Arrived(
-            ticket=ticket, model=model, organisation=principal.organisation, project=principal.project, key=principal.key,
+            ticket=ticket, model=model, organisation=principal.organisation, project=principal.project, key=principal.line,
             estimate=Estimate(question.size // _BYTES_PER_TOKEN + 1, self._most_output(question)),
-            priority=project.priority if project else "interactive", at=self._clock()))  # fmt: skip
+            priority=principal.scope.at_most(project.priority if project else "interactive"), at=self._clock()))  # fmt: skip
 
     def _most_output(self, question: Question) -> int:
         model = self._spec.models[question.model]
@@ -255,8 +274,9 @@ class Desk:
             expected = self._scheduler.expected_wait(model, organisation)
             named |= {"share": part(share), "used": part(self._shares.used(model, organisation, self._clock())),
                 "ahead": own_requests(ahead), "expected": "?" if expected is None else spelt(expected)}  # fmt: skip
+        left = self._hope(model) if effect.reason is Reason.NO_REPLICA else None
         denied = self._deny(effect.ticket, effect.reason, pending.principal, named,
-            retry_after=effect.retry_after, waited=effect.waited)  # fmt: skip
+            retry_after=effect.retry_after if left is None else left, waited=effect.waited)  # fmt: skip
         return dataclasses.replace(denied, share=share, ahead=ahead)
 
     # -- receipts ----------------------------------------------------------------------------------------------
@@ -265,6 +285,8 @@ class Desk:
         """A request has ended. Settles its ticket, once; a receipt for a ticket that was settled changes nothing here (and
         nothing in the ledger, whose rows are unique by ticket)."""
         opened = self._open.pop(receipt.ticket, None)
+        if opened is not None:
+            self._used[opened.account.replica] = self._clock()
         if receipt.account is None:
             if opened is not None:
                 # The client left while our answer was on its way: Envoy dropped it and no engine saw the request.
@@ -301,7 +323,12 @@ class Desk:
     def fleet_changed(self, fleet: Fleet) -> None:
         """Replicas came, went or changed."""
         self._fleet = {replica.name: replica for replica in fleet.replicas}
+        self._used = {name: at for name, at in self._used.items() if name in self._fleet}
         self._handle(FleetChanged(fleet, self._clock()))
+
+    def hear(self, said: EngineSaid) -> None:
+        """An engine says how it fares: more or fewer requests are sent there from now on."""
+        self._handle(said)
 
     def reshape(self, spec: Spec, roster: Roster) -> None:
         """The document changed: shares, waits and members follow at once."""
@@ -315,7 +342,7 @@ class Desk:
         for ticket, pending in list(self._pending.items()):
             if ticket not in self._pending:
                 continue  # answered meanwhile: time had passed, too
-            principal = roster.decide(pending.question.authorization, self._wall())
+            principal = roster.decide(pending.question.authorization, self._wall(), pending.question.certificate)
             if isinstance(principal, Refusal):
                 self._handle(Left(ticket, self._clock()))
                 self._answer(pending, self._deny(ticket, principal.reason, pending.principal, dict(principal.named)))
@@ -386,10 +413,23 @@ class Desk:
             if ticket in self._pending:
                 yield dataclasses.replace(self._pending[ticket].arrived, at=at)
 
+    def used(self) -> dict[str, tuple[int, float]]:
+        """By replica: how many requests run on it, and when one last began or ended there, by the desk's clock; only where any
+        ever did. O(replicas and open tickets)."""
+        running: dict[str, int] = {}
+        for opened in self._open.values():
+            running[opened.account.replica] = running.get(opened.account.replica, 0) + 1
+        now = self._clock()
+        return {name: (running.get(name, 0), now if name in running else self._used[name]) for name in {*self._used, *running}}
+
     @property
     def open_tickets(self) -> tuple[OpenTicket, ...]:
         """Admitted, not settled."""
         return tuple(self._open.values())
+
+    def opened(self, ticket: str) -> OpenTicket | None:
+        """An admitted ticket that is not settled; None if it is none."""
+        return self._open.get(ticket)
 
     @property
     def waiting(self) -> int:
@@ -416,7 +456,8 @@ class Desk:
             self._record(stimulus)
         for effect in self._scheduler.handle(stimulus):
             self._carry_out(effect, stimulus, account)
-        if self._due is None:
+        soon = self._scheduler.soon
+        if self._due is None or (soon is not None and soon < self._due):
             self._sooner.set()
 
     def _carry_out(self, effect: Effect, cause: Stimulus, account: Account | None) -> None:
@@ -425,6 +466,8 @@ class Desk:
                 self._admit(effect, cause)
             case Refuse():
                 pending = self._pending[effect.ticket]
+                if effect.reason is Reason.NO_REPLICA and self._fall_back(pending):
+                    return
                 self._answer(pending, self._turn_away(pending, effect))
             case Lapse():
                 opened = self._open.get(effect.ticket)
@@ -435,17 +478,41 @@ class Desk:
                 if account is not None:
                     self._shares.corrected(account.model, account.organisation, effect.cost - effect.charged, cause.at)
 
+    def _fall_back(self, pending: _Pending) -> bool:
+        """Its model has no engine: the next of those that stand in for it is asked. False if there is none."""
+        pending.tried = (*pending.tried, pending.question.model)
+        asked = self._spec.models.get(pending.tried[0])
+        for name in () if asked is None else asked.fallback:
+            if name in pending.tried or self._roster.may(pending.principal, name) is not None:
+                continue
+            if pending.waiter is not None:
+                self._shares.departed(pending.arrived.model, pending.arrived.organisation)
+            pending.question = dataclasses.replace(pending.question, model=name)
+            estimate = dataclasses.replace(pending.arrived.estimate, max_output=self._most_output(pending.question))
+            pending.arrived = dataclasses.replace(pending.arrived, model=name, estimate=estimate, at=self._clock())
+            returning = self._arrive(pending.arrived)
+            if pending.answer is None and pending.waiter is not None:
+                arrived = pending.arrived
+                self._shares.waits(arrived.model, arrived.organisation, arrived.at, returning=returning)
+                self._held(arrived.model)
+            return True
+        return False
+
     def _admit(self, effect: Admit, cause: Stimulus) -> None:
         pending = self._pending[effect.ticket]
         question, who = pending.question, pending.principal
         account = Account(who.organisation, who.project, who.key, question.model, effect.replica, question.path,
-            pending.arrived.priority, effect.waited, question.size)  # fmt: skip
+            pending.arrived.priority, effect.waited, question.size, self._user(who) if who.user else "")  # fmt: skip
         replica = self._fleet[effect.replica]
         self._open[effect.ticket] = OpenTicket(effect.ticket, account, effect.charged, self._wall())
+        self._used[effect.replica] = self._clock()
         self._decisions.admitted(effect, cause)
         reclaimed = self._shares.admitted(account.model, account.organisation, effect.charged, cause.at)
         self._witness.admitted(effect.ticket, account, question.traceparent, Turn(effect.band, reclaimed))
         fields = replica.fields_stream if question.stream else replica.fields_plain
+        if replica.salted:
+            salt = f'"cache_salt":"{self._salt(who.organisation)}"'
+            fields = f"{salt},{fields}" if fields else salt
         self._answer(pending, Allow(effect.ticket, effect.replica, account.text(), fields, effect.waited))
 
     def _answer(self, pending: _Pending, answer: Answer) -> None:
@@ -465,7 +532,7 @@ class Desk:
             ticket=opened.ticket, organisation=a.organisation, project=a.project, key=a.key, model=a.model,
             replica=a.replica, endpoint=a.endpoint, priority=a.priority, outcome=Outcome.LAPSED, status=0,
             input_tokens=0, cached_tokens=0, output_tokens=0, estimated=True, at=now, waited=a.waited,
-            first_byte=None, duration=max(0.0, now - opened.at))  # fmt: skip
+            first_byte=None, duration=max(0.0, now - opened.at), user=a.user)  # fmt: skip
         self._witness.settled(usage)
         self._decisions.settled(usage)
         self._tell_drained()

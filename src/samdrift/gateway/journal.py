@@ -2,7 +2,8 @@
 
 A receipt that was sent while the control plane was away, or that the ledger could not take, is read from here. Reading
 twice does no harm: the ledger keeps one row a ticket. The journal holds metadata only, and is
-deleted as soon as all of it is in the ledger and it has grown large.
+deleted as soon as all of it is in the ledger and it has grown large, or its first line is a day old: what is forgotten in the
+ledger is not to be found here.
 """
 
 from __future__ import annotations
@@ -67,16 +68,35 @@ class Journal:
                     offset += len(line)
                     yield line, Mark(inode, offset)
 
-    def turn(self, mark: Mark | None) -> bool:
-        """Make room: set a large journal aside, and delete the one set aside before once all of it is settled. True if Envoy
-        must be told to open the file anew."""
+    def first(self) -> bytes:
+        """The first line that is still here; empty if there is none that is whole."""
+        for path in (self._older, self.path):
+            try:
+                with path.open("rb") as opened:
+                    line = opened.readline(_LONGEST_LINE)
+            except FileNotFoundError:
+                continue
+            if line.endswith(b"\n"):
+                return line
+        return b""
+
+    def turn(self, mark: Mark | None, *, old: bool = False) -> bool:
+        """Make room: set a journal aside that is large or `old`, and delete the one set aside before once all of it is settled.
+        True if Envoy must be told to open the file anew."""
         end = self.end()
         if self._older.exists():
-            if mark is not None and mark.inode == end.inode and end.inode != 0:
+            # A mark in the new file has passed the older one. Where nobody asks any more, none will come: then it is enough
+            # that Envoy has opened the new file, and that all of the older one is settled.
+            passed = mark is not None and mark.inode == end.inode and end.inode != 0
+            if passed or (end.inode != 0 and end.offset == 0 and mark == self._end_of_older()):
                 self._older.unlink()
             return False
-        if end.offset < self._most:
+        if end.offset < self._most and not (old and end.offset and mark == end):
             return False
         self.path.rename(self._older)
         return True
+
+    def _end_of_older(self) -> Mark:
+        found = self._older.stat()
+        return Mark(found.st_ino, found.st_size)
 

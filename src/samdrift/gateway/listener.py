@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from samdrift.gateway.local_replies import local_replies
 from samdrift.gateway.receipts import access_logs
-from samdrift.spec.document import Spec
+from samdrift.spec.document import Spec, Tls
 
 Json = dict[str, Any]
 
@@ -38,8 +38,12 @@ _COUNTS = {
     "prompt_ms": ("timings", "prompt_ms"),
 }
 _JSON_MEDIA = r"(?i)application/json\s*(;.*)?"
-_SECRETS = ("authorization", "cookie", "x-api-key", "proxy-authorization", "x-forwarded-for", "x-envoy-external-address")
-_SOURCES = {name: files(__package__).joinpath(name).read_text() for name in ("read_body.lua", "write_body.lua")}
+_SECRETS = ("authorization", "cookie", "x-api-key", "proxy-authorization", "x-forwarded-client-cert", "x-forwarded-for",
+    "x-envoy-external-address")  # fmt: skip
+_FOR_PEOPLE = ("/api/v1", "/signin", "/console")
+"""Where browsers come; nothing else is handed their cookies, and engines least of all."""
+_SOURCES = {name: files(__package__).joinpath(name).read_text()
+    for name in ("read_body.lua", "write_body.lua", "strip_usage.lua")}  # fmt: skip
 
 
 def typed(name: str, /, **fields: Any) -> Json:
@@ -52,12 +56,16 @@ def seconds(value: float) -> str:
     return f"{value:.3f}s"
 
 
-def listener(spec: Spec, journal: str, reserved: frozenset[str], stripped: frozenset[str]) -> Json:
-    """The entrance, as `envoy.config.listener.v3.Listener`."""
+def listener(
+    spec: Spec, journal: str, reserved: frozenset[str], stripped: frozenset[str], certificates: str = "", *, hides: bool = False
+) -> Json:  # fmt: skip
+    """The entrance, as `envoy.config.listener.v3.Listener`. `hides` says that some engine counts in streams for us alone, which
+    clients are not to see. `certificates` is any text that changes when the files of
+    `gateway.tls` do: Envoy then reads them again, and lets go of connections that were opened under the old ones."""
     gateway = spec.gateway
     host, _, port = gateway.listen.rpartition(":")
     chain: Json = {"filters": [_filter("envoy.filters.network.http_connection_manager",
-        _connection_manager(spec, journal, reserved, stripped))]}  # fmt: skip
+        _connection_manager(spec, journal, reserved, stripped, hides=hides))]}  # fmt: skip
     if gateway.tls is not None:
         chain["transport_socket"] = _filter("envoy.transport_sockets.tls", typed(
             "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
@@ -65,13 +73,30 @@ def listener(spec: Spec, journal: str, reserved: frozenset[str], stripped: froze
                 "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
                 "alpn_protocols": ["h2", "http/1.1"],
                 "tls_certificates": [{"certificate_chain": {"filename": gateway.tls.certificate},
-                    "private_key": {"filename": gateway.tls.key}}]}))  # fmt: skip
+                    "private_key": {"filename": gateway.tls.key}}],
+                **_clients(gateway.tls)},
+            # A session that is resumed is not looked at again: no list of what was revoked meanwhile would be asked.
+            **({"disable_stateless_session_resumption": True, "disable_stateful_session_resumption": True}
+                if gateway.tls.client_ca else {})))  # fmt: skip
         chain["transport_socket_connect_timeout"] = seconds(gateway.timeouts.headers)
     return typed("envoy.config.listener.v3.Listener",
         name="entrance",
         address={"socket_address": {"address": host.strip("[]"), "port_value": int(port)}},
         per_connection_buffer_limit_bytes=1024 * 1024,
-        filter_chains=[chain])  # fmt: skip
+        filter_chains=[chain],
+        **({"metadata": {"filter_metadata": {"samdrift": {"certificates": certificates}}}} if certificates else {}))  # fmt: skip
+
+
+def _clients(tls: Tls) -> Json:
+    """Which certificates clients may show. None need be shown: keys and tokens are good without."""
+    if not tls.client_ca:
+        return {}
+    context: Json = {"trusted_ca": {"filename": tls.client_ca}}
+    if tls.crl:
+        # The lists are of the authorities that give certificates to clients; who revokes authorities takes them out of
+        # `client_ca`.
+        context |= {"crl": {"filename": tls.crl}, "only_verify_leaf_cert_crl": True}
+    return {"validation_context": context}
 
 
 def _filter(name: str, config: Json) -> Json:
@@ -79,7 +104,7 @@ def _filter(name: str, config: Json) -> Json:
 
 
 def _connection_manager(
-    spec: Spec, journal: str, reserved: frozenset[str], stripped: frozenset[str]
+    spec: Spec, journal: str, reserved: frozenset[str], stripped: frozenset[str], *, hides: bool
 ) -> Json:
     gateway, times = spec.gateway, spec.gateway.timeouts
     longest_wait = max(spec.fairness.wait.interactive, spec.fairness.wait.standard, spec.fairness.wait.batch)
@@ -104,6 +129,9 @@ def _connection_manager(
         delayed_close_timeout="1s",
         drain_timeout="5s",
         use_remote_address=True,
+        # The header that says whose certificate it is comes from here alone; what a client writes into it is removed.
+        **({"forward_client_cert_details": "SANITIZE_SET", "set_current_client_cert_details": {"cert": True}}
+            if gateway.tls is not None and gateway.tls.client_ca else {"forward_client_cert_details": "SANITIZE"}),
         skip_xff_append=True,
         server_name="samdrift",
         # The ticket is Envoy's request id: made here for every request, never taken from a client.
@@ -114,8 +142,8 @@ def _connection_manager(
                 # Envoy obeys x-envoy-* (timeouts, retries) from addresses that it takes for internal. It takes none for
                 # that as we set it up; this does not depend on it.
                 for prefix in ("x-samdrift-", "x-envoy-"))]))],
-        http_filters=_filters(spec, reserved),
-        route_config=_routes(spec, stripped),
+        http_filters=_filters(spec, reserved, hides=hides),
+        route_config=_routes(spec, stripped, hides=hides),
         access_log=access_logs(journal),
         local_reply_config=local_replies(spec),
     )  # fmt: skip
@@ -133,10 +161,15 @@ def _connection_manager(
     return manager
 
 
-def _filters(spec: Spec, reserved: frozenset[str]) -> list[Json]:
-    longest_wait = max(spec.fairness.wait.interactive, spec.fairness.wait.standard, spec.fairness.wait.batch)
+def read_body(reserved: frozenset[str]) -> str:
+    """What Envoy runs to read facts of a body (Lua), where clients may not send the fields in `reserved`."""
     names = ", ".join(f'["{name}"] = true' for name in sorted(reserved | PLATFORM_FIELDS))
-    reading = _SOURCES["read_body.lua"].replace("@MAX_DEPTH@", str(MAX_DEPTH)).replace("@RESERVED@", names)
+    return _SOURCES["read_body.lua"].replace("@MAX_DEPTH@", str(MAX_DEPTH)).replace("@RESERVED@", names)
+
+
+def _filters(spec: Spec, reserved: frozenset[str], *, hides: bool) -> list[Json]:
+    longest_wait = max(spec.fairness.wait.interactive, spec.fairness.wait.standard, spec.fairness.wait.batch)
+    reading = read_body(reserved)
     sound = _rule(BODY, "model", ("model",)) | {
         "on_error": {"metadata_namespace": BODY, "key": "broken", "value": "true"}}
     counts = [_rule(USAGE, key, path) for key, path in _COUNTS.items()]
@@ -144,13 +177,14 @@ def _filters(spec: Spec, reserved: frozenset[str]) -> list[Json]:
         # First on the way in is last on the way out.
         _filter("buffer", typed("envoy.extensions.filters.http.buffer.v3.Buffer",
             max_request_bytes=spec.gateway.max_body)),
+        # Before the readers of usage here, and so behind them on the way out.
+        *([_lua("strip_usage", _SOURCES["strip_usage.lua"])] if hides else ()),
         _filter("envoy.filters.http.sse_to_metadata", typed(
             "envoy.extensions.filters.http.sse_to_metadata.v3.SseToMetadata",
             response_rules={"content_parser": _filter("envoy.content_parsers.json", typed(
                 "envoy.extensions.content_parsers.json.v3.JsonContentParser",
                 rules=[{"rule": rule} for rule in counts]))})),
-        _filter("read_body", typed("envoy.extensions.filters.http.lua.v3.Lua",
-            default_source_code={"inline_string": reading})),
+        _lua("read_body", reading),
         _filter("envoy.filters.http.json_to_metadata", typed(
             "envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
             request_rules={"rules": [sound], "allow_content_types_regex": {"regex": _JSON_MEDIA}},
@@ -159,11 +193,14 @@ def _filters(spec: Spec, reserved: frozenset[str]) -> list[Json]:
             mutations={"request_mutations": [{"append": {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
                 "header": {"key": "x-samdrift-broken", "value": f"%DYNAMIC_METADATA({BODY}:broken)%"}}}]})),
         _filter(AUTHZ, _question(longest_wait)),
-        _filter("write_body", typed("envoy.extensions.filters.http.lua.v3.Lua",
-            default_source_code={"inline_string": _SOURCES["write_body.lua"]})),
+        _lua("write_body", _SOURCES["write_body.lua"]),
         _filter("envoy.filters.http.router", typed("envoy.extensions.filters.http.router.v3.Router",
             suppress_envoy_headers=True)),
     ]  # fmt: skip
+
+
+def _lua(name: str, source: str) -> Json:
+    return _filter(name, typed("envoy.extensions.filters.http.lua.v3.Lua", default_source_code={"inline_string": source}))
 
 
 def _rule(namespace: str, key: str, path: tuple[str, ...]) -> Json:
@@ -176,7 +213,8 @@ def _question(longest_wait: float) -> Json:
     def exactly(*names: str) -> Json:
         return {"patterns": [{"exact": name} for name in names]}
 
-    asked = exactly("x-request-id", "x-samdrift-model", "x-samdrift-facts", "x-samdrift-broken", "traceparent")
+    asked = exactly("x-request-id", "x-samdrift-model", "x-samdrift-facts", "x-samdrift-broken", "traceparent",
+        "x-forwarded-client-cert")  # fmt: skip
     return typed("envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
         transport_api_version="V3",
         failure_mode_allow=False,
@@ -195,11 +233,11 @@ def _question(longest_wait: float) -> Json:
                     "x-should-retry")}})  # fmt: skip
 
 
-def _routes(spec: Spec, stripped: frozenset[str]) -> Json:
+def _routes(spec: Spec, stripped: frozenset[str], *, hides: bool) -> Json:
     times = spec.gateway.timeouts
     unasked = {name: typed("envoy.config.route.v3.FilterConfig", disabled=True)
         for name in ("buffer", "envoy.filters.http.json_to_metadata", "envoy.filters.http.sse_to_metadata",
-            "read_body", "body_verdict", AUTHZ, "write_body")}  # fmt: skip
+            "read_body", "body_verdict", AUTHZ, "write_body", *(("strip_usage",) if hides else ()))}  # fmt: skip
     post = [{"name": ":method", "string_match": {"exact": "POST"}}]
     answered = [
         {
@@ -207,24 +245,28 @@ def _routes(spec: Spec, stripped: frozenset[str]) -> Json:
             "match": {"path": path, "headers": post},
             "route": {
                 "cluster_header": "x-samdrift-replica",
+                "auto_host_rewrite": True,  # for engines that have a name; those on this machine have none
                 "timeout": seconds(times.request),
                 # Before the first byte of an answer only: a kept connection may just have been closed by the engine.
                 "retry_policy": {"retry_on": "connect-failure,refused-stream,reset", "num_retries": 2},
             },
                 # `x-samdrift-facts` stays: the access log asks for it, and it tells an engine nothing it does not know.
             "request_headers_to_remove": [*_SECRETS, *sorted(stripped), "x-samdrift-replica", "x-samdrift-model",
-                "x-samdrift-broken"],
+                "x-samdrift-broken", "accept-encoding"],  # what is compressed cannot be counted
             "response_headers_to_remove": ["access-control-allow-origin", "access-control-allow-credentials",
                 "access-control-allow-headers", "access-control-allow-methods", "x-accel-buffering", "set-cookie"],
         }
         for path in ENDPOINTS
     ]  # fmt: skip
     rest = {
-        "name": "rest",
-        "match": {"prefix": "/"},
         "route": {"cluster": "samdrift.api", "timeout": "30s"},
         "typed_per_filter_config": unasked,
-        "request_headers_to_remove": ["cookie"],
-    }
+        # Who signs in, and who administers, is written down with the address that the connection came from. What a client writes
+        # into this header was removed before.
+        "request_headers_to_add": [{"append_action": "OVERWRITE_IF_EXISTS_OR_ADD", "header": {
+            "key": "x-samdrift-address", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}}],
+    }  # fmt: skip
+    people = [{"name": "people", "match": {"path_separated_prefix": path}, **rest} for path in _FOR_PEOPLE]
+    others = {"name": "rest", "match": {"prefix": "/"}, **rest, "request_headers_to_remove": ["cookie"]}
     return {"name": "all", "virtual_hosts": [
-        {"name": "all", "domains": ["*"], "routes": cast("list[Json]", [*answered, rest])}]}  # fmt: skip
+        {"name": "all", "domains": ["*"], "routes": cast("list[Json]", [*answered, *people, others])}]}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The door by which Envoy reports: its access log service over gRPC, on a Unix socket."""
+"""The door by which Envoy reports: its access log service over gRPC, on a Unix socket, or on a port in a cluster."""
 
 from __future__ import annotations
 
@@ -32,9 +32,26 @@ class Receiving(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]  #
 async def listen(service: Receiving, socket: str) -> grpc.aio.Server:
     """A started server on this Unix socket (a path relative to the working directory, or absolute). Stop it with
     `await server.stop(grace)`."""
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", 16 * 1024 * 1024)])
-    als_pb2_grpc.add_AccessLogServiceServicer_to_server(service, server)
+    server = _server(service)
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
     os.chmod(socket, 0o600)  # noqa: PTH101 - at once, in an event loop
+    return server
+
+
+async def listen_at(service: Receiving, address: str) -> grpc.aio.Server:
+    """A started server at `host:port`. Raises OSError if it cannot be had."""
+    server = _server(service)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"receipts cannot be taken at {address}: {error}") from error
+    await server.start()
+    return server
+
+
+def _server(service: Receiving) -> grpc.aio.Server:
+    # Two processes on one port would each get some of the receipts.
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", 16 * 1024 * 1024), ("grpc.so_reuseport", 0)])
+    als_pb2_grpc.add_AccessLogServiceServicer_to_server(service, server)
     return server

@@ -18,6 +18,8 @@ from samdrift.spec.usage import Usage
 _REMEMBERED = 100_000  # receipts between the stream and the journal; at 2,500 a second the journal is 40 s late
 _PATIENCE = 5.0  # seconds
 _TICKET = b'"ticket":"'
+_OLDEST = 86_400.0  # seconds; then what is settled is deleted, however little it is
+_LOOK = 60.0  # seconds between two looks at how old the journal is
 
 
 class Books(Protocol):
@@ -40,7 +42,8 @@ class Books(Protocol):
 
 
 class Reconciler:
-    """`settle` takes a receipt once; `load` and `store` keep the mark."""
+    """`settle` takes a receipt once; `load` and `store` keep the mark. `wall` is Unix seconds; without it the journal is never
+    too old."""
 
     def __init__(
         self,
@@ -50,7 +53,9 @@ class Reconciler:
         load: Callable[[], Awaitable[str | None]],
         store: Callable[[str], Awaitable[None]],
         reopen: Callable[[], Awaitable[None]],
+        wall: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self._wall, self._looked = wall, float("-inf")
         self._journal, self._books, self._settle = journal, books, settle
         self._load, self._store, self._reopen = load, store, reopen
         self._heard: dict[str, None] = {}
@@ -77,9 +82,18 @@ class Reconciler:
             if done is not None and done != mark and await self._booked():
                 await self._store(done.text())
                 mark = done
-            if self._journal.turn(mark):
+            if self._journal.turn(mark, old=self._is_old()):
                 await self._reopen()
             await asyncio.sleep(pause)
+
+    def _is_old(self) -> bool:
+        """Whether the journal begins with what ended long ago."""
+        now = self._wall()
+        if now < self._looked + _LOOK:
+            return False
+        self._looked = now
+        receipt = receipt_of_line(self._journal.first().decode("utf-8", "replace"))
+        return receipt is not None and receipt.at < now - _OLDEST
 
     async def _booked(self) -> bool:
         """Whether everything so far is committed. A ledger that stalls must not stop the comparison: then, not yet."""

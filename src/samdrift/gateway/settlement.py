@@ -16,6 +16,8 @@ from samdrift.gateway.account import Account
 from samdrift.gateway.listener import AUTHZ, USAGE
 from samdrift.spec.usage import Outcome, Usage
 
+AI_GATEWAY = "io.envoy.ai_gateway"
+"""The namespace in which Envoy AI Gateway counts, under the keys that `cluster.routes` gives it."""
 _MOST_TOKENS = 10**9  # no request has more; a larger number is a broken engine's
 
 
@@ -45,6 +47,7 @@ class Receipt:
             outcome=self.outcome, status=self.status, input_tokens=tokens.input, cached_tokens=tokens.cached,
             output_tokens=tokens.output, estimated=self.tokens is None and self.outcome is Outcome.COMPLETED,
             at=self.at, waited=account.waited, first_byte=self.first_byte, duration=self.duration,
+            user=account.user,
         )  # fmt: skip
 
 
@@ -52,6 +55,8 @@ def tokens_of(counts: Mapping[str, float]) -> Tokens | None:
     """The counts that the engine's answer carried: its `usage`, else the running count of its stream."""
     if "prompt_tokens" in counts:
         found = counts["prompt_tokens"], counts.get("cached_tokens", 0), counts.get("completion_tokens", 0)
+    elif "llm_output_token" in counts or "llm_input_token" in counts:
+        found = (counts.get("llm_input_token", 0), counts.get("llm_cached_input_token", 0), counts.get("llm_output_token", 0))
     elif "predicted_n" in counts:
         cached = counts.get("cache_n", 0)
         found = counts.get("prompt_n", 0) + cached, cached, counts["predicted_n"]
@@ -78,7 +83,8 @@ def receipt_of_entry(entry: Any) -> Receipt:
     account = None
     if AUTHZ in metadata:
         account = Account.of(metadata[AUTHZ].fields["x-samdrift-account"].string_value)
-    counts = {key: v.number_value for key, v in metadata[USAGE].fields.items()} if USAGE in metadata else {}
+    counted = next((namespace for namespace in (USAGE, AI_GATEWAY) if namespace in metadata), None)
+    counts = {} if counted is None else {key: v.number_value for key, v in metadata[counted].fields.items()}
     duration = _seconds(common.duration)
     first = None
     if common.HasField("time_to_first_upstream_rx_byte"):

@@ -7,20 +7,17 @@ directory, so that they fit into a socket address however deep the folder lies.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from samdrift.gateway.clusters import cluster, engine_cluster, http1, pipe, versioned
 from samdrift.gateway.listener import Json, listener, typed
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
 
 ASK, API, RECEIPTS, TRACES = "samdrift.ask", "samdrift.api", "samdrift.receipts", "samdrift.traces"
 """Clusters that are not replicas. Their names hold a dot after a word that no model may start with."""
-
-_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,7 @@ class Places:
     admin: str = "run/admin.sock"
     journal: str = "journal/receipts.jsonl"
     config: str = "envoy"
+    credentials: str = "run/credentials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,80 +54,46 @@ class Snapshot:
 
 def snapshot_of(
     spec: Spec, fleet: Fleet, places: Places = Places(), *, reserved: frozenset[str] = frozenset(),
-    stripped: frozenset[str] = frozenset(),
+    stripped: frozenset[str] = frozenset(), certificates: str = "", hides: bool = False,
+    authorities: str = "/etc/ssl/certs/ca-certificates.crt",
 ) -> Snapshot:  # fmt: skip
     """Envoy's configuration for this document and fleet.
 
     `reserved` are the names of body fields that clients may not send, because the platform or an engine's
-    driver sets them; `stripped` are request headers that must not reach an engine.
+    driver sets them; `stripped` are request headers that must not reach an engine; `certificates` is a
+    text that changes with the files of `gateway.tls`; `hides` says that some engine counts in streams for
+    us alone; `authorities` is the file of those who vouch for engines on other machines.
     """
     return Snapshot(
         bootstrap=_bootstrap(spec, places),
-        listeners=_versioned([listener(spec, places.journal, reserved, stripped)]),
-        clusters=_versioned(_clusters(spec, fleet, places)),
+        listeners=versioned([listener(spec, places.journal, reserved, stripped, certificates, hides=hides)]),
+        clusters=versioned(_clusters(spec, fleet, places, authorities)),
     )
 
 
-def _versioned(resources: list[Json]) -> Json:
-    digest = hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:16]
-    return {"version_info": digest, "resources": resources}
-
-
-def _clusters(spec: Spec, fleet: Fleet, places: Places) -> list[Json]:
+def _clusters(spec: Spec, fleet: Fleet, places: Places, authorities: str) -> list[Json]:
     waiting = spec.gateway.max_waiting + 1000  # what waits is bounded by the desk; Envoy must not be the one who says no
     clusters = [
-        _cluster(ASK, _pipe(places.ask), http1(idle="60s"), waiting),
-        _cluster(API, _pipe(places.api), http1(idle="60s"), 1000),
-        _cluster(RECEIPTS, _pipe(places.receipts), {"http2_protocol_options": {}}, 1000),
+        cluster(ASK, pipe(places.ask), http1(idle="60s"), waiting),
+        cluster(API, pipe(places.api), http1(idle="60s"), 1000),
+        cluster(RECEIPTS, pipe(places.receipts), {"http2_protocol_options": {}}, 1000),
     ]
     if spec.observe.traces:
         url = urlsplit(spec.observe.traces)
         port = url.port or (443 if url.scheme == "https" else 80)
         address = {"socket_address": {"address": url.hostname or "", "port_value": port}}
-        clusters.append(_cluster(TRACES, address, http1(idle="60s"), 100) | {"type": "STRICT_DNS"})
+        clusters.append(cluster(TRACES, address, http1(idle="60s"), 100) | {"type": "STRICT_DNS"})
     clusters += [
-        # Each open connection takes a thread of llama.cpp, which has 2 · seats + 8 of them; and it closes one after 100
-        # requests, after 5 s, and after a stream although it announced to keep it (the router tries such a request again).
-        _cluster(replica.name, _address(replica), http1(idle="3s", requests=90), replica.seats + 1000, 2 * replica.seats)
+        engine_cluster(replica, authorities, _credential(spec, replica, places))
         for replica in sorted(fleet.replicas, key=lambda r: r.name)
         if replica.state is not ReplicaState.DOWN
     ]
     return clusters
 
 
-def http1(*, idle: str, requests: int | None = None) -> Json:
-    """HTTP/1.1 upstream. A connection is given up by us (after `idle`, after `requests`) before the other side
-    does, so that no request is written into a connection that is being closed."""
-    common: Json = {"idle_timeout": idle}
-    if requests is not None:
-        common["max_requests_per_connection"] = requests
-    return {"http_protocol_options": {}, "common": common}
-
-
-def _cluster(name: str, address: Json, protocol: Json, most: int, connections: int | None = None) -> Json:
-    protocol = dict(protocol)
-    common = protocol.pop("common", {})
-    limits = {"max_connections": connections or most, "max_pending_requests": most, "max_requests": most, "max_retries": 100}
-    endpoint = {"lb_endpoints": [{"endpoint": {"address": address}}]}
-    return typed("envoy.config.cluster.v3.Cluster",
-        name=name,
-        type="STATIC",
-        connect_timeout="2s",
-        circuit_breakers={"thresholds": [limits]},
-        typed_extension_protocol_options={_HTTP: typed(_HTTP,
-            common_http_protocol_options=common, explicit_http_config=protocol)},
-        load_assignment={"cluster_name": name, "endpoints": [endpoint]})  # fmt: skip
-
-
-def _pipe(path: str) -> Json:
-    return {"pipe": {"path": path}}
-
-
-def _address(replica: Replica) -> Json:
-    if "/" in replica.address:
-        return _pipe(replica.address)
-    host, _, port = replica.address.rpartition(":")
-    return {"socket_address": {"address": host, "port_value": int(port)}}
+def _credential(spec: Spec, replica: Replica, places: Places) -> str:
+    model = spec.models.get(replica.model)
+    return f"{places.credentials}/{replica.model}.json" if model is not None and model.credential else ""
 
 
 def _bootstrap(spec: Spec, places: Places) -> Json:

@@ -11,8 +11,15 @@ from itertools import islice
 from urllib.parse import urlsplit
 
 from samdrift.spec.addresses import Address, parse_address
+from samdrift.spec.checking_cluster import the_cluster_can_be_rendered
+from samdrift.spec.checking_engines import ENGINE_CHECKS
+from samdrift.spec.checking_identity import IDENTITY_CHECKS
+from samdrift.spec.checking_placement import PLACEMENT_CHECKS
+from samdrift.spec.checking_retention import days_end_at_somebodys_midnight, sums_outlive_their_rows
+from samdrift.spec.checking_signin import logins_can_be_used, sessions_end, signin_has_an_address
+from samdrift.spec.checking_weights import WEIGHTS_CHECKS
 from samdrift.spec.document import Spec
-from samdrift.spec.findings import MAX_FINDINGS, Finding, Path, clip, did_you_mean, listed
+from samdrift.spec.findings import MAX_FINDINGS, Finding, Path, did_you_mean, listed
 from samdrift.spec.portion import MOST_GUARANTEED
 from samdrift.spec.secret_references import has_reference
 from samdrift.spec.shape import Kind, leaves
@@ -24,7 +31,6 @@ _BODY = (1024, 2**30)
 _HEADERS = (1024, 8 * 2**20)
 _SOCKET = 107
 _DAY = 86_400.0
-_LATER = ("hf", "s3", "oci")
 
 
 def check(spec: Spec) -> tuple[Finding, ...]:
@@ -137,52 +143,13 @@ def threads_fit_the_cores(spec: Spec) -> Iterator[Finding]:
         cores = sum((d.cores or 0) * d.count for d in processors)
         if model.threads is None or not processors or any(d.cores is None for d in processors):
             continue
-        if model.threads * model.replicas > cores:
-            replicas = "replica" if model.replicas == 1 else "replicas"
+        if model.threads * model.replicas.max > cores:
+            replicas = "replica" if model.replicas.max == 1 else "replicas"
             yield Finding(
                 ("models", name, "threads"),
-                f"{model.replicas} {replicas} with {model.threads} threads need more than the {cores} cores "
+                f"{model.replicas.max} {replicas} with {model.threads} threads need more than the {cores} cores "
                 f"of pool `{model.pool}`.",
                 "Lower `threads` or `replicas`, or leave `threads` out.",
-            )
-
-
-def weights_can_be_found(spec: Spec) -> Iterator[Finding]:
-    for name, model in spec.models.items():
-        path: Path = ("models", name, "weights")
-        if model.weights is None:
-            if model.address is None:
-                yield Finding(
-                    path,
-                    "The model has neither `weights` nor an `address`.",
-                    "Write where its weights are (`package:NAME/PATH` or `file:PATH`), or where an engine serves it.",
-                )
-            continue
-        kind, colon, rest = model.weights.partition(":")
-        if kind in _LATER and colon:
-            yield Finding(
-                path,
-                f"This version does not fetch weights from `{kind}:` yet.",
-                "Fetch the file yourself and write `file:PATH`.",
-            )
-        elif kind == "file" and colon:
-            if not rest.strip():
-                yield Finding(path, "`file:` names no file.", "Write `file:PATH`, relative to the document.")
-        elif kind == "package" and colon:
-            package, slash, inside = rest.partition("/")
-            parts = inside.split("/")
-            fit = all(word.isidentifier() for word in package.split("."))
-            if not fit or not slash or any(p in ("", ".", "..") for p in parts):
-                yield Finding(
-                    path,
-                    f"`{clip(model.weights)}` names no file in a Python package.",
-                    "Write `package:NAME/PATH`, with the package's import name and a path inside of it.",
-                )
-        else:
-            yield Finding(
-                path,
-                f"`{clip(model.weights)}` does not say where the weights come from.",
-                "Write `package:NAME/PATH` or `file:PATH`.",
             )
 
 
@@ -194,22 +161,24 @@ def engines_elsewhere_can_be_reached(spec: Spec) -> Iterator[Finding]:
         if model.weights is not None:
             yield Finding(path, "The model has both `weights` and an `address`.",
                 "Keep `weights` to have engines started, or `address` to use one that runs.")  # fmt: skip
-        if model.replicas != 1:
+        if (model.replicas.min, model.replicas.max) != (1, 1):
             yield Finding(("models", name, "replicas"), "An engine with an `address` is one replica.",
                 "Leave `replicas` out.")  # fmt: skip
         if model.address.startswith("/"):
             if len(model.address.encode()) > _SOCKET:
                 yield Finding(path, f"The path of a Unix socket has at most {_SOCKET} bytes.", "Move the socket.")
             continue
+        if model.address.startswith("https://"):
+            continue
         address = _address(model.address)
         if isinstance(address, str) or not address.is_loopback:
-            sentence = address if isinstance(address, str) else "This version reaches engines on this machine only."
-            yield Finding(path, sentence, "Write 127.0.0.1:PORT, or the absolute path of a Unix socket.")
+            sentence = address if isinstance(address, str) else "Prompts would cross the network in the clear."
+            yield Finding(path, sentence, "Write 127.0.0.1:PORT, the absolute path of a Unix socket, or https://HOST.")
 
 
 def guarantees_can_be_kept(spec: Spec) -> Iterator[Finding]:
     for name, model in spec.models.items():
-        seats = model.seats * model.replicas
+        seats = model.seats * model.replicas.max
         members = {who: o for who, o in spec.organisations.items() if o.models is None or name in o.models}
         asked = {who: o.share.guaranteed for who, o in members.items() if o.share.guaranteed is not None}
         guaranteed = sum(g.part * seats + g.seats for g in asked.values())
@@ -314,13 +283,22 @@ CHECKS: tuple[Check, ...] = (
     timeouts_follow_each_other,
     devices_are_described_rightly,
     threads_fit_the_cores,
-    weights_can_be_found,
+    *WEIGHTS_CHECKS,
     engines_elsewhere_can_be_reached,
+    *ENGINE_CHECKS,
     guarantees_can_be_kept,
     tokens_cost_something,
     the_ledger_is_a_database_we_know,
     traces_go_to_an_address,
     records_are_kept_for_days,
+    *PLACEMENT_CHECKS,
+    *IDENTITY_CHECKS,
+    days_end_at_somebodys_midnight,
+    sums_outlive_their_rows,
+    signin_has_an_address,
+    logins_can_be_used,
+    sessions_end,
+    the_cluster_can_be_rendered,
     texts_are_printable,
 )
 """Every check, in the order of the document's reader."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from samdrift.spec.document import Noun, Spec
+from samdrift.spec.document import Spec
 from samdrift.spec.findings import Path, spell_path
+from samdrift.spec.noun import Noun
 from samdrift.spec.secret_references import is_one_reference
 from samdrift.spec.shape import Kind, Shape, settings_of
 
-LIVE = frozenset({"community", "fairness", "models", "organisations", "pools"})
+LIVE = frozenset({
+    "aliases", "cluster", "community", "fairness", "issuers", "models", "organisations", "pools", "retention", "signin",
+})  # fmt: skip
 """Sections that a running community takes up at once. A change anywhere else needs a restart; a new section
 does too, until it is shown not to."""
 

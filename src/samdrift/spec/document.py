@@ -9,31 +9,22 @@ would refuse YAML's lists where a tuple is meant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
+from samdrift.spec.cluster import Cluster, Nodes
+from samdrift.spec.identity import Identity, Issuer
+from samdrift.spec.noun import Noun, Secret
 from samdrift.spec.portion import Guarantee, Limit, Portion, portion_of
+from samdrift.spec.replicas import Replicas, Scale
+from samdrift.spec.retention import MemberRetention, Retention
+from samdrift.spec.signin import SignInSettings
 from samdrift.spec.units import Count, Duration, Name, Number, Size, Whole
+from samdrift.spec.weights import Precision, WeightsSettings
 
-
-class Noun(BaseModel):
-    """A part of the document: frozen, and nothing unknown in it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-@dataclass(frozen=True, slots=True)
-class SecretMark:
-    """Stands in the metadata of a field whose text may hold references (`${env:NAME}`, `${file:PATH}`)."""
-
-
-Secret = Annotated[str, SecretMark()]
-"""Text that may hold references to secrets.
-
-The value keeps the references; `spec.secret_references` resolves them where used.
-"""
+EngineName = Literal["llamacpp", "vllm", "sglang", "tensorrt-llm", "tgi", "text-generation-webui", "openai-compatible"]
+"""The programs that serve models."""
 
 Priority = Literal["interactive", "standard", "batch"]
 """How urgent a request is, between requests of the same organisation."""
@@ -57,6 +48,12 @@ class Tls(Noun):
     """Path of the certificate chain (PEM), relative to the document."""
     key: str
     """Path of the private key (PEM), relative to the document."""
+    client_ca: str = ""
+    """Path of the authorities (PEM) whose certificates clients may show, relative to the document. A client need not show one;
+    one that shows a certificate of another authority is not let in."""
+    crl: str = ""
+    """Path of revocation lists (PEM), one of each authority in `client_ca`, relative to the document. Read again when it
+    changes. A list that is out of date lets no certificate of its authority in."""
 
 
 class Timeouts(Noun):
@@ -150,8 +147,14 @@ class Organisation(Noun):
     """Its size, from which its weight follows unless `share.weight` says otherwise."""
     share: Share = Share()
     """What it is due."""
+    identity: tuple[Identity, ...] = ()
+    """How its applications are known beside API keys: by certificates and by tokens."""
     models: tuple[Name, ...] | None = None
     """The models it may use; default: all."""
+    outside: Literal["refused", "allowed"] = "refused"
+    """Whether its requests may leave the community: to models with `runs: outside`. Without it, it does not see them."""
+    retention: MemberRetention = MemberRetention()
+    """What is kept of its requests."""
     projects: dict[Name, Project] = {}
     """Its applications. A key that names no project belongs to the project `default`, which always exists."""
 
@@ -174,19 +177,36 @@ class Pool(Noun):
 
     devices: Annotated[tuple[Device, ...], Field(min_length=1)]
     """The devices of this pool."""
+    nodes: Nodes = Nodes()
+    """Which nodes of a cluster they are in; not read on one machine."""
 
 
 class Model(Noun):
     """A thing members use, by this name."""
 
     weights: str | None = None
-    """Where the weights are: `package:NAME/PATH` (in an installed Python package) or `file:PATH`. Samdrift then starts
-    and keeps the engines."""
+    """Where the weights are: `package:NAME/PATH` (in an installed Python package), `file:PATH`,
+    `hf:ORG/NAME[@REVISION][/FILE]`, `s3:BUCKET/PATH` or `oci:HOST/REPOSITORY[:TAG]`. Samdrift then starts and keeps the
+    engines."""
+    precision: Precision | None = None
+    """What the weights are made into before they are served: `fp16`, or `int8` (half the memory of that); default: as they
+    are."""
+    licence: Annotated[str, Field(max_length=100)] = ""
+    """The licence that you accept for these weights, by the name their source gives it, such as `llama3.1`. Needed where it is
+    not an open one, or where a hub names none."""
     address: str | None = None
-    """Instead of `weights`: where an engine of this kind already runs, `127.0.0.1:9000` or the absolute path of a Unix
-    socket. Somebody else starts and keeps it."""
-    engine: Literal["llamacpp"] = "llamacpp"
-    """The program that serves it."""
+    """Instead of `weights`: where an engine of this kind already runs, `127.0.0.1:9000`, the absolute path of a Unix
+    socket, or `https://HOST` on another machine. Somebody else starts and keeps it."""
+    engine: EngineName = "llamacpp"
+    """The program that serves it. `openai-compatible` is any server that answers as OpenAI's does; it needs an `address`."""
+    runs: Literal["inside", "outside"] | None = None
+    """Whether an engine at an `https://` address belongs to the community. To one that runs `outside`, only requests of
+    organisations go that have allowed it. Such an address needs it."""
+    credential: Secret = ""
+    """What the engine at `address` wants to see, as a reference such as `${env:ENGINE_KEY}`; sent to it as
+    `Authorization: Bearer …`, and shown to nobody."""
+    served_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")] | None = None
+    """The name by which the engine at `address` knows the model; default: the name it has here."""
     pool: Name
     """The pool it runs in."""
     task: Literal["generate", "embed"] = "generate"
@@ -195,8 +215,14 @@ class Model(Noun):
     """How many requests one replica works on at once."""
     context: Annotated[Whole, Field(ge=16, le=10_000_000)] = 2048
     """How many tokens one seat holds, prompt and answer together."""
-    replicas: Annotated[Whole, Field(gt=0, le=64)] = 1
-    """How many engines serve it."""
+    replicas: Replicas = Scale()
+    """How many engines serve it: a number, or `{min: 0, max: 2, idle: 10m}` to load it when it is asked for."""
+    fallback: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
+    """Models of the same task that answer instead, the first that can, where this one has no engine that is up or coming. Only
+    those that the organisation may use. The row in the ledger names the model that answered."""
+    memory: Size | None = None
+    """How much memory one replica takes of the pool's devices; default: reckoned from its weights, seats and context, and
+    measured once it has been up."""
     threads: Count | None = None
     """Processor threads of one replica; default: the pool's cores divided by its replicas."""
 
@@ -293,13 +319,26 @@ class Spec(Noun):
     """The entrance."""
     organisations: Annotated[dict[Name, Organisation], Field(min_length=1)]
     """The members, by identifier."""
+    issuers: dict[Name, Issuer] = {}
+    """Whose tokens are believed, by a name of yours."""
     pools: Annotated[dict[Name, Pool], Field(min_length=1)]
     """The devices, by pool."""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     """What members can ask for, by name."""
+    aliases: dict[Name, Name] = {}
+    """Further names of models, by the model that each stands for: `chat: chat-2026-03`. Applications that use them need not
+    change when a model is replaced by its next version. Whoever may use the model may use the name."""
     fairness: Fairness = Fairness()
     """How turns are taken."""
+    weights: WeightsSettings = WeightsSettings()
+    """How the models' weights are fetched and kept."""
     ledger: LedgerSettings = LedgerSettings()
     """Where usage and keys are kept."""
+    signin: SignInSettings = SignInSettings()
+    """How people sign in."""
+    retention: Retention = Retention()
+    """What is kept for how long."""
     observe: Observe = Observe()
     """Metrics and traces."""
+    cluster: Cluster | None = None
+    """How it runs on Kubernetes; not read on one machine."""

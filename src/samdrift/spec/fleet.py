@@ -10,8 +10,10 @@ from enum import StrEnum
 
 
 class ReplicaState(StrEnum):
-    """Where a replica is in its life. Only `UP` takes new requests; `DRAINING` finishes what it has."""
+    """Where a replica is in its life. Only `UP` takes new requests; `DRAINING` finishes what it has. One that is `ASLEEP` has no
+    process and no memory, and starts when its model is asked for."""
 
+    ASLEEP = "asleep"
     STARTING = "starting"
     UP = "up"
     DRAINING = "draining"
@@ -28,6 +30,7 @@ class Replica:
     in front of a body for this engine, by kind of request: `plain` or `stream`. `generation` counts restarts: a new
     process is a new generation of the same replica, and what was in flight on the old one is lost. `kv_tokens` is how many
     tokens its cache holds for all seats together; None where every seat has its own, so that seats are all that counts.
+    `salted` says that its engine keeps prompts apart by a salt in the body.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Replica:
     fields_plain: str = ""
     fields_stream: str = ""
     kv_tokens: int | None = None
+    salted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,14 @@ class Reason(StrEnum):
     INVALID_KEY = "invalid_key"
     REVOKED_KEY = "revoked_key"
     EXPIRED_KEY = "expired_key"
+    INVALID_TOKEN = "invalid_token"  # noqa: S105 - a reason
+    EXPIRED_TOKEN = "expired_token"  # noqa: S105 - a reason
+    ISSUER_UNAVAILABLE = "issuer_unavailable"
+    INVALID_CERTIFICATE = "invalid_certificate"
+    UNKNOWN_IDENTITY = "unknown_identity"
+    AMBIGUOUS_IDENTITY = "ambiguous_identity"
+    CONFLICTING_IDENTITY = "conflicting_identity"
+    OUTSIDE_SCOPE = "outside_scope"
     UNKNOWN_MODEL = "unknown_model"
     FORBIDDEN_MODEL = "forbidden_model"
     WRONG_ENDPOINT = "wrong_endpoint"
@@ -82,6 +90,27 @@ PROBLEMS: dict[Reason, Problem] = {
             "This API key has been revoked.", "Ask your organisation for a new one."),
         Problem(Reason.EXPIRED_KEY, 401, _INVALID, "invalid_api_key",
             "This API key has expired.", "Ask your organisation for a new one."),
+        Problem(Reason.INVALID_TOKEN, 401, _INVALID, "invalid_token",
+            "This token cannot be accepted: {why}.", "Ask its issuer for one that is meant for this service."),
+        Problem(Reason.EXPIRED_TOKEN, 401, _INVALID, "invalid_token",
+            "This token has expired.", "Ask its issuer for a new one."),
+        Problem(Reason.ISSUER_UNAVAILABLE, 503, _DOWN, "issuer_unavailable",
+            "Tokens of {issuer} cannot be verified right now: its keys could not be fetched.",
+            "Wait as long as Retry-After says, then try again; an API key works meanwhile."),
+        Problem(Reason.INVALID_CERTIFICATE, 401, _INVALID, "invalid_certificate",
+            "The certificate of this connection {why}.", "Connect again with one that is good."),
+        Problem(Reason.UNKNOWN_IDENTITY, 403, _INVALID, "unknown_identity",
+            "The {credential} is good, but {why}.",
+            "Whoever keeps the document can declare it under `organisations`, in `identity`."),
+        Problem(Reason.AMBIGUOUS_IDENTITY, 403, _INVALID, "ambiguous_identity",
+            "The {credential} speaks for more than one organisation or project here, and so for none.",
+            "Use one that says one thing only."),
+        Problem(Reason.CONFLICTING_IDENTITY, 403, _INVALID, "conflicting_identity",
+            "The {credential} and the certificate of this connection do not belong to the same organisation and project.",
+            "Send the two that belong together, or only one of them."),
+        Problem(Reason.OUTSIDE_SCOPE, 403, _INVALID, "outside_scope",
+            "This API key may not be used for {what}.",
+            "Use another key, or ask your organisation for one with a wider scope."),
         Problem(Reason.UNKNOWN_MODEL, 404, _INVALID, "model_not_found",
             "The model {model} does not exist here.", "`GET /v1/models` lists what this key may use.", "model"),
         Problem(Reason.FORBIDDEN_MODEL, 403, _INVALID, "model_forbidden",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from samdrift.spec.document import Noun, Spec
+from samdrift.spec.document import Spec
+from samdrift.spec.noun import Noun
 from samdrift.spec.shape import Kind, Shape, settings_of
 
 _HEAD = """\

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from samdrift.spec.document import Noun, SecretMark, Spec
+from samdrift.spec.document import Spec
 from samdrift.spec.findings import Path
+from samdrift.spec.noun import Noun, SecretMark
 from samdrift.spec.units import Unit
 
 

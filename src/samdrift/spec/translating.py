@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BeforeValidator
 from pydantic_core import ErrorDetails
 
 from samdrift.spec.findings import Path, clip, did_you_mean, listed
@@ -75,7 +76,9 @@ def _wanted(shape: Shape | None) -> str:
     if shape.kind is Kind.LIST:
         return "a list of names" if shape.of.kind is Kind.TEXT else f"a list, each entry {_wanted(shape.of)}"
     if shape.kind is Kind.NOUN:
-        return f"a mapping with {listed(settings_of(shape.of))}"
+        # Where a number may stand for a mapping, the noun says so by how it reads one.
+        number = "a whole number, or " if any(isinstance(m, BeforeValidator) for m in shape.metadata) else ""
+        return f"{number}a mapping with {listed(settings_of(shape.of))}"
     words = {
         Kind.MAPPING: "a mapping from names to their settings",
         Kind.TEXT: "text",

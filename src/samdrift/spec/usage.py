@@ -19,7 +19,8 @@ class Outcome(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Usage:
     """One settled ticket. Times are in seconds; `at` is Unix time of settlement. `cached_tokens` is part of
-    `input_tokens`. `estimated` says that the counts are no count of an engine."""
+    `input_tokens`. `estimated` says that the counts are no count of an engine. `user` is who asked within the organisation, as
+    its retention says: a keyed hash, a name, or nothing."""
 
     ticket: str
     organisation: str
@@ -39,3 +40,4 @@ class Usage:
     waited: float
     first_byte: float | None
     duration: float
+    user: str = ""
