@@ -30,7 +30,7 @@ class House:
     ready: tuple[bool, list[str]] = (True, [])
     refused: list[tuple[Reason, str | None]] = field(default_factory=list)
 
-    def who(self, authorization: str | None) -> Principal | Refusal:
+    def who(self, authorization: str | None, _certificate: str | None) -> Principal | Refusal:
         if authorization is None:
             return Refusal(Reason.MISSING_KEY)
         known = {"Bearer aarhus": AARHUS, "Bearer viborg": VIBORG, "Bearer old": Refusal(Reason.EXPIRED_KEY)}

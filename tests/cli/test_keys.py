@@ -112,7 +112,7 @@ def test_listing_shows_whose_keys_are_good(keys):
     second = json.loads(keys("create", "odense", "--name", "test", "--json").stdout)["key_id"]
     keys("revoke", first)
     heading, *lines = keys("list").stdout.splitlines()
-    assert heading.split() == ["KEY", "ORGANISATION", "PROJECT", "MADE", "EXPIRES", "STATE", "NAME"]
+    assert heading.split() == ["KEY", "ORGANISATION", "PROJECT", "MADE", "EXPIRES", "STATE", "USED", "NAME"]
     assert [(line.split()[0], line.split()[5]) for line in lines] == [(first, "revoked"), (second, "active")]
     assert first not in keys("list", "odense").stdout
     assert "\x1b" not in keys("list").stdout

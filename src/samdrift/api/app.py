@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samdrift.access.principal import Principal
-from samdrift.access.roster import Refusal
+from samdrift.access.refusal import Refusal
 from samdrift.spec.document import Model
 from samdrift.spec.problems import PROBLEMS, Reason, render_problem
 
@@ -25,9 +25,10 @@ _ANSWERED = frozenset(path for paths in _ENDPOINTS.values() for path in paths)
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What the app may ask. `who` is told the `Authorization` header; `models` gives what a principal may use."""
+    """What the app may ask. `who` is told the `Authorization` header and what Envoy says of the client's certificate; `models`
+    gives what a principal may use."""
 
-    who: Callable[[str | None], Principal | Refusal]
+    who: Callable[[str | None, str | None], Principal | Refusal]
     models: Callable[[Principal], dict[str, Model]]
     ready: Callable[[], tuple[bool, list[str]]]
     refused: Callable[[Reason, str | None], None]
@@ -61,11 +62,11 @@ class Api:
             return self._problem(Reason.UNKNOWN_ROUTE, None, [], path=path)
         if method not in ("GET", "HEAD"):
             return self._problem(Reason.WRONG_METHOD, None, [(b"allow", b"GET, HEAD")], path=path)
-        authorization = next((value.decode("latin-1") for name, value in headers if name == b"authorization"), None)
-        who = self._know.who(authorization)
+        who = self._know.who(_header(headers, b"authorization"), _header(headers, b"x-forwarded-client-cert"))
         if isinstance(who, Refusal):
             challenge = [(b"www-authenticate", b'Bearer realm="samdrift"')]
-            return self._problem(who.reason, None, challenge, **who.named)
+            again = [(b"retry-after", b"5")] if who.reason is Reason.ISSUER_UNAVAILABLE else challenge
+            return self._problem(who.reason, None, again, **who.named)
         found = self._know.models(who)
         if path == "/v1/models":
             return 200, _json({"object": "list", "data": [self._entry(n, m) for n, m in found.items()]}), []
@@ -79,11 +80,17 @@ class Api:
     ) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
         self._know.refused(reason, organisation)
         status, body = render_problem(reason, **named)
-        return status, body, extra if status == PROBLEMS[reason].status and status in (401, 405) else []
+        return status, body, extra if status == PROBLEMS[reason].status and status in (401, 405, 503) else []
 
     def _entry(self, name: str, model: Model) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._know.started_at, "owned_by": "samdrift",
             "endpoints": _ENDPOINTS[model.task], "context": model.context}  # fmt: skip
+
+
+def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
+    """A header, joined as HTTP says if it was sent twice: so that nobody reads the first where another reads the last."""
+    found = [value.decode("latin-1") for named, value in headers if named == name]
+    return ", ".join(found) if found else None
 
 
 def _json(value: object) -> bytes:

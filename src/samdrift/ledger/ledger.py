@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from samdrift.access.principal import KeyRecord
+from samdrift.access.roles import Actor
 from samdrift.ledger import schema
+from samdrift.ledger.admin_tokens import AdminTokens
 from samdrift.ledger.appending import append
+from samdrift.ledger.audit import AuditTrail
+from samdrift.ledger.keys import bump_roster, check_key, facts_of, key_of, row_of, tell, use_keys
+from samdrift.ledger.open_tickets import OpenTickets
 from samdrift.ledger.opening import open_engine
+from samdrift.ledger.people import People
+from samdrift.ledger.retention import Retention
+from samdrift.ledger.revisions import Revisions
 from samdrift.ledger.totals import Dimension, Total, select_totals, total_of
 from samdrift.ledger.troubles import speaking
-from samdrift.spec.units import Name
 from samdrift.spec.usage import Outcome, Usage
 
 ROSTER = "roster"
 """The mark that counts key changes. Only key changes move it."""
 
-_KEY_ID = re.compile(r"[A-Za-z0-9_-]{4,64}")
 _MARK = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 class Ledger:
@@ -35,6 +38,17 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writes = engine.execution_options(writes=True)
+        self.audit = AuditTrail(engine)
+        """Every change and every refused attempt."""
+        self.retention = Retention(engine)
+        """What is forgotten."""
+        self.revisions = Revisions(engine)
+        """What was in force when, by whom and why."""
+        self.admin_tokens = AdminTokens(engine)
+        """By which programs administer."""
+        self.people = People(engine)
+        self.open_tickets = OpenTickets(engine)
+        """Who holds a seat, where desks take over from each other."""
 
     @classmethod
     def open(cls, url: str, *, patience: float = 5.0) -> Ledger:
@@ -51,14 +65,15 @@ class Ledger:
 
     # Keys
 
-    def add_key(self, record: KeyRecord) -> None:
-        """Store a new key. Durable when it returns."""
-        _check_key(record)
+    def add_key(self, record: KeyRecord, *, by: Actor | None = None, reason: str = "") -> None:
+        """Store a new key, made by this actor. Durable when it returns, and told in the audit trail."""
+        check_key(record)
         with speaking("store the key"):
             try:
                 with self._writes.begin() as connection:
-                    connection.execute(insert(schema.keys).values(dataclasses.asdict(record)))
-                    _bump_roster(connection)
+                    connection.execute(insert(schema.keys).values(row_of(record)))
+                    bump_roster(connection)
+                    tell(connection, "keys.create", record, by, record.created_at, reason)
             except IntegrityError as error:
                 raise ValueError(f"there is already a key {record.key_id}, or one with its digest") from error
 
@@ -68,9 +83,31 @@ class Ledger:
         if organisation is not None:
             query = query.where(schema.keys.c.organisation == organisation)
         with speaking("read the keys"), self._engine.connect() as connection:
-            return tuple(_key_of(row) for row in connection.execute(query))
+            return tuple(key_of(row) for row in connection.execute(query))
 
-    def revoke_key(self, key_id: str, at: float) -> KeyRecord | None:
+    def key(self, key_id: str) -> KeyRecord | None:
+        """One key."""
+        with speaking("read the key"), self._engine.connect() as connection:
+            return _one_key(connection, key_id)
+
+    def rotate_key(
+        self, key_id: str, change: Callable[[KeyRecord], KeyRecord], at: float, *, by: Actor | None = None, reason: str = ""
+    ) -> KeyRecord | None:
+        """Give a key another secret: `change` makes the new record of the one that is stored (`access.keys.rotate_key`), and
+        what it raises is raised. Returns the new record, or None if there is no such key. Nobody else can change the key
+        meanwhile."""
+        with speaking("rotate the key"), self._writes.begin() as connection:
+            found = _one_key(connection, key_id, locked=True)
+            if found is None:
+                return None
+            changed = change(found)
+            check_key(changed)
+            connection.execute(update(schema.keys).where(schema.keys.c.key_id == key_id).values(row_of(changed)))
+            bump_roster(connection)
+            tell(connection, "keys.rotate", changed, by, at, reason, before=facts_of(found))
+            return changed
+
+    def revoke_key(self, key_id: str, at: float, *, by: Actor | None = None, reason: str = "") -> KeyRecord | None:
         """Revoke a key as of `at`, Unix seconds. Returns it as it now is, or None if there is no such key.
 
         A key that is revoked already keeps its first time, and nothing is written.
@@ -82,10 +119,19 @@ class Ledger:
             done = connection.execute(
                 update(keys).where(keys.c.key_id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=at)
             )
-            if done.rowcount:
-                _bump_roster(connection)
-            row = connection.execute(select(keys).where(keys.c.key_id == key_id)).one_or_none()
-            return None if row is None else _key_of(row)
+            found = _one_key(connection, key_id)
+            if done.rowcount and found is not None:
+                bump_roster(connection)
+                tell(connection, "keys.revoke", found, by, at, reason, before=facts_of(found) | {"revoked_at": None})
+            return found
+
+    def note_uses(self, used: Mapping[str, float], previous: Mapping[str, float]) -> None:
+        """Note when keys were last used, by their present secrets and by those that a rotation replaced: Unix seconds by key
+        id. The roster does not move, and keys that are not there are passed over."""
+        with speaking("note the use of keys"), self._writes.begin() as connection:
+            for column, times in (("used_at", used), ("previous_used_at", previous)):
+                if times:
+                    use_keys(connection, times, column)
 
     def roster_version(self) -> int:
         """A number that grows with every key change, in the same transaction.
@@ -159,28 +205,7 @@ class Ledger:
                 connection.execute(insert(marks).values(name=name, number=number, words=words))
 
 
-def _bump_roster(connection: Connection) -> None:
-    marks = schema.marks
-    connection.execute(update(marks).where(marks.c.name == ROSTER).values(number=marks.c.number + 1))
-
-
-def _key_of(row: Row[tuple[object, ...]]) -> KeyRecord:
-    values = row._asdict()
-    return KeyRecord(**{**values, "digest": bytes(values["digest"])})
-
-
-def _check_key(record: KeyRecord) -> None:
-    if not _KEY_ID.fullmatch(record.key_id):
-        raise ValueError("a key's id has 4 to 64 letters, digits, `-` or `_`")
-    if len(record.digest) != 32:
-        raise ValueError("a key's digest is SHA-256: 32 bytes")
-    for what, name in (("organisation", record.organisation), ("project", record.project)):
-        try:
-            _NAME.validate_python(name)
-        except ValidationError as error:
-            raise ValueError(f"{name[:80]!r} cannot name a key's {what}") from error
-    if len(record.name) > 100 or not record.name.isprintable():
-        raise ValueError("a key's name has at most 100 characters, all of them printable")
-    times = (record.created_at, record.expires_at, record.revoked_at)
-    if not all(time is None or math.isfinite(time) for time in times):
-        raise ValueError("a key's times are finite Unix seconds")
+def _one_key(connection: Connection, key_id: str, *, locked: bool = False) -> KeyRecord | None:
+    query = select(schema.keys).where(schema.keys.c.key_id == key_id)
+    row = connection.execute(query.with_for_update() if locked else query).one_or_none()
+    return None if row is None else key_of(row)

@@ -81,6 +81,7 @@ def _sqlite(url: URL, patience: float) -> Engine:
         connection.isolation_level = None  # the driver must not begin transactions of its own
         connection.execute("PRAGMA journal_mode=WAL").close()
         connection.execute("PRAGMA synchronous=FULL").close()
+        connection.execute("PRAGMA secure_delete=ON").close()  # what is forgotten is overwritten (`ledger.retention`)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

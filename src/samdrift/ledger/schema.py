@@ -18,9 +18,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
-HEAD = "0001"
+HEAD = "0006"
 """The revision this program reads and writes."""
 
 metadata = MetaData(
@@ -43,6 +44,14 @@ keys = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked_at", Double),
+    Column("models", Text),
+    Column("endpoints", Text),
+    Column("priority", Text),
+    Column("rotated_at", Double),
+    Column("previous", LargeBinary),
+    Column("previous_until", Double),
+    Column("used_at", Double),
+    Column("previous_used_at", Double),
     UniqueConstraint("digest"),
 )
 
@@ -67,6 +76,7 @@ usage = Table(
     Column("waited", Double, nullable=False),
     Column("first_byte", Double),
     Column("duration", Double, nullable=False),
+    Column("user", Text, nullable=False, server_default=text("''")),
     Index(None, "at"),
     Index(None, "organisation", "at"),
 )

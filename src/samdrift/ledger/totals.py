@@ -1,4 +1,7 @@
-"""Sums over usage: what statements, `samdrift usage` and dashboards show."""
+"""Sums over usage: what statements, `samdrift usage` and dashboards show.
+
+They are made of rows, and of the sums by day that rows become when their time is over. A day's sum counts where the day begins.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sqlalchemy import Integer, Row, Select, cast, func, select
+from sqlalchemy import Integer, Row, Select, cast, func, literal, select, union_all
 
 from samdrift.ledger.schema import usage
+from samdrift.ledger.tables_sums import AMOUNTS, usage_sums
 from samdrift.spec.usage import Outcome
 
 Dimension = Literal["organisation", "project", "key", "model", "endpoint", "priority"]
@@ -43,19 +47,20 @@ def select_totals(
     for name in group_by:
         if name not in get_args(Dimension):
             raise ValueError(f"usage cannot be grouped by {name!r}, only by {', '.join(get_args(Dimension))}")
-    groups = [usage.c[name] for name in group_by]
-    ended = [func.count().filter(usage.c.outcome == outcome.value) for outcome in Outcome]
-    query: Select[tuple[object, ...]] = select(
-        *groups,
-        func.count(),
-        func.coalesce(func.sum(usage.c.input_tokens), 0),
-        func.coalesce(func.sum(usage.c.cached_tokens), 0),
-        func.coalesce(func.sum(usage.c.output_tokens), 0),
-        func.coalesce(func.sum(cast(usage.c.estimated, Integer)), 0),
-        *ended,
-    ).where(usage.c.at >= since, usage.c.at < until)
+    named = [*group_by, "outcome"]
+    rows = select(
+        *(usage.c[name] for name in named), literal(1).label("requests"), usage.c.input_tokens, usage.c.cached_tokens,
+        usage.c.output_tokens, cast(usage.c.estimated, Integer).label("estimated"),
+    ).where(usage.c.at >= since, usage.c.at < until)  # fmt: skip
+    days = select(*(usage_sums.c[name] for name in (*named, *AMOUNTS))).where(usage_sums.c.day >= since, usage_sums.c.day < until)
     if organisation is not None:
-        query = query.where(usage.c.organisation == organisation)
+        rows = rows.where(usage.c.organisation == organisation)
+        days = days.where(usage_sums.c.organisation == organisation)
+    both = union_all(rows, days).subquery()
+    groups = [both.c[name] for name in group_by]
+    ended = [func.coalesce(func.sum(both.c.requests).filter(both.c.outcome == outcome.value), 0) for outcome in Outcome]
+    sums = [func.coalesce(func.sum(both.c[name]), 0) for name in AMOUNTS]
+    query: Select[tuple[object, ...]] = select(*groups, *sums, *ended)
     return query.group_by(*groups).order_by(*groups)
 
 

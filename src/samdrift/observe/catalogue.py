@@ -132,6 +132,9 @@ GATEWAY_UP = Instrument("samdrift_gateway_up", "gauge", "1 or 0", "Whether Envoy
 GATEWAY_RESTARTS = Instrument("samdrift_gateway_restarts", "counter", "restarts",
     "How often Envoy was started anew.", sampled=True)  # fmt: skip
 
+DESK_ACTIVE = Instrument("samdrift_desk_active", "gauge", "1 or 0",
+    "Of two desks, whether this one is active. Their sum is 1, or 0 for some seconds.", sampled=True)  # fmt: skip
+
 # The ledger
 
 LEDGER_ROWS = Instrument("samdrift_ledger_rows", "counter", "rows",
@@ -148,7 +151,7 @@ CATALOGUE: tuple[Instrument, ...] = (
     REQUESTS, TOKENS, TOKEN_USAGE, REQUEST_DURATION, FIRST_TOKEN, PER_TOKEN,
     WAIT, WAIT_BY_BAND, RECLAIM, REFUSALS, DECISION, RECEIPTS, WAITING, SEATS, SEATS_IN_USE,
     SHARE_DUE, SHARE_USED, BORROWED, LENT, FAIRNESS, RECORD_LINES,
-    REPLICA_UP, REPLICA_RESTARTS, GATEWAY_UP, GATEWAY_RESTARTS,
+    REPLICA_UP, REPLICA_RESTARTS, GATEWAY_UP, GATEWAY_RESTARTS, DESK_ACTIVE,
     LEDGER_ROWS, LEDGER_QUEUED, LEDGER_BEHIND, BUILD,
 )  # fmt: skip
 """In the order of the reference."""

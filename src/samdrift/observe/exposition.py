@@ -1,4 +1,5 @@
-"""The page that Prometheus and orchestrators read: `/metrics`, `/livez`, `/readyz`. An ASGI application.
+"""The page that Prometheus and orchestrators read: `/metrics`, `/livez`, `/readyz`; and `/standbyz` where there are two of us. An
+ASGI application.
 
 It answers GET and HEAD and tells nobody who asks for anything else more than that it is not there. The
 runtime serves it on loopback.
@@ -22,13 +23,13 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 class Exposition:
-    """`snapshot` reads the sampled instruments, `readiness` says whether we may get requests; both run
-    on the loop."""
+    """`snapshot` reads the sampled instruments, `readiness` says whether we may get requests, `fitness` whether we get them or
+    could take over from whoever does; all run on the loop."""
 
-    def __init__(self, metrics: Metrics, snapshot: Snapshot, readiness: Readiness) -> None:
+    def __init__(self, metrics: Metrics, snapshot: Snapshot, readiness: Readiness, fitness: Readiness | None = None) -> None:
         self._metrics = metrics
         self._snapshot = snapshot
-        self._readiness = readiness
+        self._told = {"/readyz": readiness} | ({} if fitness is None else {"/standbyz": fitness})
         self._one_at_a_time = asyncio.Lock()
 
     async def __call__(
@@ -54,14 +55,14 @@ class Exposition:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _answer(self, scope: Message) -> tuple[int, str, bytes]:
-        if scope["path"] not in {"/metrics", "/livez", "/readyz"}:
-            return 404, _TEXT, b"There is nothing here but /metrics, /livez and /readyz.\n"
+        if scope["path"] not in {"/metrics", "/livez", *self._told}:
+            return 404, _TEXT, f"There is nothing here but /metrics, /livez and {' and '.join(self._told)}.\n".encode()
         if scope["method"] not in {"GET", "HEAD"}:
             return 405, _TEXT, b"Use GET.\n"
         if scope["path"] == "/livez":
             return 200, _TEXT, b"alive\n"
-        if scope["path"] == "/readyz":
-            ready, reasons = self._readiness()
+        if scope["path"] in self._told:
+            ready, reasons = self._told[scope["path"]]()
             body = json.dumps({"ready": ready, "reasons": list(reasons)}, ensure_ascii=False).encode() + b"\n"
             return 200 if ready else 503, "application/json", body
         return 200, *await self._scrape(scope["headers"])

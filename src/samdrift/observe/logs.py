@@ -24,7 +24,7 @@ from io import TextIOWrapper
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Self, TextIO, cast
 
 FIELDS: dict[str, type] = (
     dict.fromkeys(
@@ -101,24 +101,15 @@ def _told(error: BaseException) -> tuple[list[str], list[str]]:
     return [type(told).__qualname__ for told in chain], places
 
 
-class LogFile:
-    """Where the log goes: a file of mode 0600 that is set aside when it has grown to `max_bytes`, `keep`
-    times.
+class Log:
+    """Where the log goes: to a handler that takes whole lines.
 
     Lines are handed to a thread through a bounded queue, so that a slow disk delays nobody; when the queue is
     full lines are dropped and counted in `dropped`. Use it as a context manager, or call `close`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        level: int = logging.INFO,
-        max_bytes: int = 10 * 2**20,
-        keep: int = 5,
-        queue_size: int = 10_000,
-    ) -> None:
-        self._file = _PrivateFile(path, maxBytes=max_bytes, backupCount=keep, encoding="ascii")
+    def __init__(self, end: logging.Handler, level: int = logging.INFO, queue_size: int = 10_000) -> None:
+        self._file = end
         self._file.setFormatter(logging.Formatter("%(message)s"))
         lines: queue.Queue[logging.LogRecord | None] = queue.Queue(queue_size)
         self._queue = _LineQueue(lines)
@@ -137,20 +128,43 @@ class LogFile:
         return self._queue.dropped
 
     def close(self) -> None:
-        """Write what is queued and let go of the file."""
+        """Write what is queued and let go of where it went."""
         logging.getLogger().removeHandler(self._queue)
         self._ours.setLevel(self._before)
         self._listener.stop()
         self._queue.close()
         self._file.close()
 
-    def __enter__(self) -> LogFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class LogFile(Log):
+    """The log in a file of mode 0600 that is set aside when it has grown to `max_bytes`, `keep` times."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        level: int = logging.INFO,
+        max_bytes: int = 10 * 2**20,
+        keep: int = 5,
+        queue_size: int = 10_000,
+    ) -> None:
+        end = _PrivateFile(path, maxBytes=max_bytes, backupCount=keep, encoding="ascii")
+        super().__init__(end, level, queue_size)
+
+
+class LogStream(Log):
+    """The log on a stream, for whoever collects what containers say; by default standard output."""
+
+    def __init__(self, stream: TextIO | None = None, *, level: int = logging.INFO) -> None:
+        super().__init__(logging.StreamHandler(stream or sys.stdout), level)
 
 
 class _LineQueue(QueueHandler):

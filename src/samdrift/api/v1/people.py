@@ -1,0 +1,212 @@
+"""People and their roles."""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from samdrift.access.permissions import Permission, may_give
+from samdrift.access.roles import Actor, Grant
+from samdrift.api.v1.guarding import Asker, Over, needs, refuse
+from samdrift.api.v1.me import Holding
+from samdrift.api.v1.paging import Cursor, Limit, Page, key_of, moment, paged
+from samdrift.api.v1.problems import Denied, Kind, documented, done, given
+from samdrift.api.v1.tokens import granted, too_far
+from samdrift.api.v1.words import Label
+
+router = APIRouter(tags=["people"])
+
+PersonId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{4,64}$", examples=["p4f2a91c"])]
+_EXAMPLE: JsonDict = {"id": "p4f2a91c", "name": "Anna Jensen", "login": None, "provider": "kommune", "state": "active",
+    "created_at": "2026-11-22T08:00:00Z",
+    "roles": [{"role": "administrator", "organisation": "aarhus", "source": "given"}]}  # fmt: skip
+
+
+class HeldRole(Holding):
+    """A role that somebody holds."""
+
+    source: Annotated[str, Field(description="`given` here, or `login:NAME`: by the claims of that login.")] = "given"
+
+
+class PersonShown(BaseModel):
+    """Somebody who may sign in."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    id: str
+    name: str
+    login: Annotated[str | None, Field(description="The name of a local account.")] = None
+    provider: Annotated[str | None, Field(description="The login they come in by.")] = None
+    state: Annotated[str, Field(description="`active` or `disabled`.")]
+    created_at: AwareDatetime
+    roles: Annotated[list[HeldRole], Field(description="Those within your reach.")]
+
+
+class PersonWanted(BaseModel):
+    """A local account to make."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
+        {"login": "anna", "name": "Anna Jensen", "roles": [{"role": "viewer", "organisation": "aarhus"}]}]})  # fmt: skip
+    login: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Label = ""
+    roles: Annotated[list[Holding], Field(min_length=1, max_length=100)]
+
+
+class Invited(BaseModel):
+    """An account, and the link by which its owner sets it up."""
+
+    model_config = ConfigDict(extra="forbid")
+    person: PersonShown
+    invitation: Annotated[str, Field(description="A path on this server with a secret that is good once; shown this once.",
+        examples=["/signin/invitation#…"])]  # fmt: skip
+    expires_at: AwareDatetime
+
+
+class RolesWanted(BaseModel):
+    """What somebody is to hold."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
+        {"roles": [{"role": "developer", "organisation": "aarhus"}]}]})  # fmt: skip
+    roles: Annotated[list[Holding], Field(max_length=100,
+        description="All that is given here from now on, within your reach; what a login brings stays.")]  # fmt: skip
+
+
+class People(Protocol):
+    """What the routes need."""
+
+    async def people(self) -> list[PersonShown] | Denied:
+        """Everybody with all roles, oldest first."""
+        ...
+
+    async def create_person(self, actor: Actor, login: str, name: str, grants: tuple[Grant, ...]) -> Invited | Denied:
+        """Make a local account and an invitation to it."""
+        ...
+
+    async def invite_person(self, actor: Actor, person: str) -> Invited | Denied:
+        """Let the owner of a local account set up the sign-in anew: password and second factors are gone, sessions ended."""
+        ...
+
+    async def grant_person(self, actor: Actor, person: str, give: tuple[Grant, ...], take: tuple[Grant, ...]) -> Denied | None:
+        """Give and take roles, in one step."""
+        ...
+
+    async def disable_person(self, actor: Actor, person: str, *, disabled: bool) -> Denied | None:
+        """Let somebody in no more, or again. Ends all sessions."""
+        ...
+
+
+def _people(request: Request) -> People:
+    found: People = request.app.state.house.people
+    return found
+
+
+House = Annotated[People, Depends(_people)]
+_UNKNOWN = Denied(Kind.NOT_FOUND, "There is nobody with this id that you may see.")
+_NOT_YOURS = Denied(Kind.FORBIDDEN, "This person holds roles beyond your reach, too: ask a platform operator.")
+
+
+@router.get("/people", responses=documented(503))
+async def list_people(
+    asker: Annotated[Asker, needs(Permission.PEOPLE_READ, Over.REACH)], house: House, limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[PersonShown]:  # fmt: skip
+    """People who hold a role within your reach, oldest first."""
+    after = key_of(cursor, str, str)
+    rows = [row for row in given(await house.people()) if _in_view(asker, row)]
+    return paged(rows, lambda row: (moment(row.created_at), row.id), after, limit,
+        lambda row: _narrowed(asker, row))  # fmt: skip
+
+
+@router.post("/people", status_code=201, responses=documented(409, 503))
+async def create_person(
+    asker: Annotated[Asker, needs(Permission.PEOPLE_CREATE, Over.REACH)], house: House, wanted: PersonWanted,
+    request: Request,
+) -> Invited:  # fmt: skip
+    """Make a local account. Its owner sets it up with the invitation, which is shown this once."""
+    grants = granted(wanted.roles)
+    if not may_give(asker.actor, Permission.PEOPLE_CREATE, grants):
+        await refuse(request, asker, Permission.PEOPLE_CREATE, "person", too_far())
+    return given(await house.create_person(asker.actor, wanted.login, wanted.name, grants))
+
+
+@router.get("/people/{person}", responses=documented(404, 503))
+async def read_person(
+    asker: Annotated[Asker, needs(Permission.PEOPLE_READ, Over.REACH)], house: House, person: PersonId, request: Request,
+) -> PersonShown:  # fmt: skip
+    """One of them."""
+    return _narrowed(asker, await _found(request, asker, Permission.PEOPLE_READ, house, person))
+
+
+@router.patch("/people/{person}", responses=documented(404, 412, 503))
+async def change_roles(
+    asker: Annotated[Asker, needs(Permission.PEOPLE_GRANT, Over.REACH)], house: House, person: PersonId, change: RolesWanted,
+    request: Request,
+) -> PersonShown:  # fmt: skip
+    """Give and take roles within your reach."""
+    now = await _found(request, asker, Permission.PEOPLE_GRANT, house, person)
+    wanted = granted(change.roles)
+    mine = [one for one in now.roles if one.source == "given" and asker.within(one.organisation)]
+    held = tuple(Grant(one.role, one.organisation) for one in mine)
+    if not may_give(asker.actor, Permission.PEOPLE_GRANT, wanted):
+        await refuse(request, asker, Permission.PEOPLE_GRANT, f"person/{person}", too_far())
+    give, take = tuple(g for g in wanted if g not in held), tuple(g for g in held if g not in wanted)
+    if give or take:
+        done(await house.grant_person(asker.actor, person, give, take))
+    return _narrowed(asker, await _again(house, person))
+
+
+@router.post("/people/{person}/disable", responses=documented(404, 503))
+async def disable_person(
+    asker: Annotated[Asker, needs(Permission.PEOPLE_DISABLE, Over.REACH)], house: House, person: PersonId, request: Request,
+) -> PersonShown:  # fmt: skip
+    """Let somebody in no more, and end all sessions. Whoever holds roles beyond your reach is for others to disable."""
+    await _all_mine(request, asker, Permission.PEOPLE_DISABLE, house, person)
+    done(await house.disable_person(asker.actor, person, disabled=True))
+    return _narrowed(asker, await _again(house, person))
+
+
+@router.post("/people/{person}/enable", responses=documented(404, 503))
+async def enable_person(
+    asker: Annotated[Asker, needs(Permission.PEOPLE_DISABLE, Over.REACH)], house: House, person: PersonId, request: Request,
+) -> PersonShown:  # fmt: skip
+    """Let somebody in again who was disabled."""
+    await _all_mine(request, asker, Permission.PEOPLE_DISABLE, house, person)
+    done(await house.disable_person(asker.actor, person, disabled=False))
+    return _narrowed(asker, await _again(house, person))
+
+
+@router.post("/people/{person}/invitation", status_code=201, responses=documented(404, 409, 503))
+async def invite_person(
+    asker: Annotated[Asker, needs(Permission.PEOPLE_RESET, Over.REACH)], house: House, person: PersonId, request: Request,
+) -> Invited:  # fmt: skip
+    """Let the owner of a local account set up the sign-in anew: password and second factors are gone, sessions end."""
+    await _all_mine(request, asker, Permission.PEOPLE_RESET, house, person)
+    return given(await house.invite_person(asker.actor, person))
+
+
+async def _found(request: Request, asker: Asker, permission: Permission, house: People, person: str) -> PersonShown:
+    found = await _again(house, person)
+    if not _in_view(asker, found):
+        await refuse(request, asker, permission, f"person/{person}", _UNKNOWN)
+    return found
+
+
+async def _again(house: People, person: str) -> PersonShown:
+    return given(next((row for row in given(await house.people()) if row.id == person), _UNKNOWN))
+
+
+async def _all_mine(request: Request, asker: Asker, permission: Permission, house: People, person: str) -> None:
+    """Whoever could take over an account, or shut it, must reach everything that it holds."""
+    found = await _found(request, asker, permission, house, person)
+    if not all(asker.within(one.organisation) for one in found.roles):
+        await refuse(request, asker, permission, f"person/{person}", _NOT_YOURS)
+
+
+def _in_view(asker: Asker, person: PersonShown) -> bool:
+    return asker.reach.everybody or any(asker.within(one.organisation) for one in person.roles)
+
+
+def _narrowed(asker: Asker, person: PersonShown) -> PersonShown:
+    return person.model_copy(update={"roles": [one for one in person.roles if asker.within(one.organisation)]})
