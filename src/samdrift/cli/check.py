@@ -12,8 +12,9 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from samdrift.engines.fitting import misfits_of
 from samdrift.fairshare.share import Due, dues, tree_of
-from samdrift.reading import DocumentRejected, DocumentUnreadable, read_document
+from samdrift.reading import DocumentRejected, DocumentUnreadable, folder_of, read_document
 from samdrift.spec.document import Device, Spec
 from samdrift.spec.findings import Finding
 from samdrift.spec.schema import document_schema
@@ -36,7 +37,7 @@ def check_command(document: Path, as_json: bool) -> None:
       samdrift check community.yaml --json | jq -r '.findings[].path'
     """
     try:
-        spec = read_document(document)
+        spec = _checked(document)
     except DocumentUnreadable as error:
         click.echo(str(error), err=True)
         sys.exit(2)
@@ -67,6 +68,15 @@ def schema_command() -> None:
     _echo_json(document_schema())
 
 
+def _checked(document: Path) -> Spec:
+    """The document, if it can be used, and its models could be loaded. Raises DocumentUnreadable or DocumentRejected."""
+    spec = read_document(document)
+    misfits = misfits_of(spec, base=folder_of(document))
+    if misfits:
+        raise DocumentRejected(misfits)
+    return spec
+
+
 def summary_of(spec: Spec) -> dict[str, Any]:
     """What a document says, in short, as plain values: who is due what, what runs where."""
     shares = shares_of(spec)
@@ -78,8 +88,8 @@ def summary_of(spec: Spec) -> dict[str, Any]:
             for name, o in spec.organisations.items()
         },
         "models": {
-            name: {"task": m.task, "pool": m.pool, "replicas": m.replicas, "context": m.context}
-            | {"seats": m.seats * m.replicas}
+            name: {"task": m.task, "pool": m.pool, "replicas": m.replicas.max, "context": m.context}
+            | {"seats": m.seats * m.replicas.max}
             for name, m in spec.models.items()
         },
         "dues": {
@@ -126,8 +136,8 @@ def _summary_lines(spec: Spec) -> Iterable[str]:
         yield f"  {name:<24} weight {weight:>8}  {shares[name]:>6.1%}  {organisation.name}".rstrip()
     yield "\nModels"
     for name, model in spec.models.items():
-        replicas = f"{model.replicas} replica" + ("s" if model.replicas > 1 else "")
-        seats = f"{model.seats * model.replicas} seats ({replicas}), {model.context} tokens each"
+        replicas = f"{model.replicas} replica" + ("s" if model.replicas.max > 1 else "")
+        seats = f"{model.seats * model.replicas.max} seats ({replicas}), {model.context} tokens each"
         yield f"  {name:<24} {model.task:<8}  {seats}, pool {model.pool}"
     tree = tree_of(spec)
     for title in spec.models:
@@ -141,7 +151,7 @@ def _summary_lines(spec: Spec) -> Iterable[str]:
 
 
 def _seats(spec: Spec, model: str) -> int:
-    return spec.models[model].seats * spec.models[model].replicas
+    return spec.models[model].seats * spec.models[model].replicas.max
 
 
 def _most(due: Due, seats: int) -> str:

@@ -1,0 +1,214 @@
+"""From a document to manifests: every object is what its definition says, the same each time, and soon."""
+
+from __future__ import annotations
+
+import copy
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.cluster import definitions
+
+from samdrift.cluster.entrance import FORGED, controller_configuration
+from samdrift.cluster.foreign import read
+from samdrift.cluster.manifests import VERSIONS
+from samdrift.cluster.queues import manager_configuration
+from samdrift.cluster.rendering import ENVOY_GATEWAY, KUEUE, files_of, manifests_of
+from samdrift.cluster.traps import traps_in
+from samdrift.cluster.watching import dashboard
+from samdrift.observe import catalogue
+from samdrift.reading import read_document
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("cluster-*"))
+each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+BUILT_IN = ("networking.k8s.io", "rbac.authorization.k8s.io", "apps", "batch", "policy")
+
+
+def manifests(example, **more):
+    return manifests_of(read_document(example), "0.1.0", **more)
+
+
+def custom(found):
+    """Those that a custom resource definition describes."""
+    return [m for m in found if (group := VERSIONS[m.body["kind"]].rpartition("/")[0]) and group not in BUILT_IN]
+
+
+@each_example
+def test_every_object_is_what_its_definition_says_with_defaults_and_rules(example):
+    found = custom(manifests(example))
+    assert len(found) > 25
+    assert {m.key: faults for m in found if (faults := definitions.faults(m.body))} == {}
+
+
+def test_the_check_of_definitions_finds_what_an_api_server_would_refuse():
+    found = {m.key: m.body for m in manifests(EXAMPLES[0])}
+    service = next(body for key, body in found.items() if key[0] == "LLMInferenceService" and "scaling" in body["spec"])
+
+    def changed(change):
+        body = copy.deepcopy(service)
+        change(body["spec"])
+        return definitions.faults(body)
+
+    assert definitions.faults(service) == []
+    assert changed(lambda s: s.update(replicas=1))  # a CEL rule: not beside `scaling`
+    assert changed(lambda s: s["scaling"]["keda"].update(idleReplicaCount=5))  # a CEL rule between two fields
+    assert changed(lambda s: s["scaling"].update(minReplicas=0))
+    assert changed(lambda s: s.update(modell={}))
+    assert changed(lambda s: s["model"].pop("uri"))
+    assert changed(lambda s: s["router"]["scheduler"].update(replicas="one"))
+    gateway = copy.deepcopy(found["SecurityPolicy", "samdrift", "samdrift-desk"])
+    gateway["spec"]["targetRefs"][0]["kind"] = "AIGatewayRoute"
+    assert definitions.faults(gateway)
+
+
+@each_example
+def test_nothing_in_our_own_output_silently_does_nothing(example):
+    assert [str(one) for one in traps_in(read(files_of(manifests(example))))] == []
+
+
+@each_example
+def test_the_same_document_gives_the_same_bytes_and_each_object_stands_once(example):
+    first, second = manifests(example), manifests(example)
+    assert files_of(first) == files_of(second)
+    assert len({m.key for m in first}) == len(first)
+
+
+@each_example
+def test_files_are_whole_and_say_where_each_object_comes_from(example):
+    found = manifests(example)
+    files = files_of(found)
+    top = yaml.safe_load(files["kustomization.yaml"])
+    assert set(top["resources"]) == set(files) - {"kustomization.yaml", KUEUE, ENVOY_GATEWAY}
+    objects = [body for name in top["resources"] for body in yaml.safe_load_all(files[name])]
+    assert len(objects) == len(found)
+    for name in top["resources"]:
+        assert files[name].count("---\n# ") == len(list(yaml.safe_load_all(files[name])))
+    assert yaml.safe_load(files[KUEUE]) == manager_configuration()
+    assert yaml.safe_load(files[ENVOY_GATEWAY]) == controller_configuration()
+
+
+def test_a_region_of_98_members_and_20_models_is_rendered_in_under_two_seconds():
+    spec = read_document(EXAMPLES[-1])
+    assert (len(spec.organisations), len(spec.models)) == (98, 20)
+    began = time.perf_counter()
+    files = files_of(manifests_of(spec, "0.1.0"))
+    assert time.perf_counter() - began < 2
+    assert len(files) > 98
+
+
+def by_kind(found, kind):
+    return {m.body["metadata"]["name"]: m.body for m in found if m.body["kind"] == kind}
+
+
+def test_each_member_has_a_namespace_that_is_shut_and_a_queue_that_admits_from_it_alone():
+    found = manifests(next(e for e in EXAMPLES if e.stem == "cluster-five-municipalities"))
+    for member in ("aarhus", "randers", "silkeborg", "viborg", "skanderborg"):
+        home = f"samdrift-org-{member}"
+        mine = [m.body for m in found if m.body["metadata"].get("namespace") == home]
+        shut = next(m for m in mine if m["kind"] == "NetworkPolicy" and m["metadata"]["name"] == "nothing")
+        assert shut["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        queue = by_kind(found, "ClusterQueue")[home]
+        assert queue["spec"]["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": home}}
+
+
+def quota(found, queue):
+    (group,) = by_kind(found, "ClusterQueue")[queue]["spec"]["resourceGroups"]
+    return group["flavors"][0]["resources"][0]
+
+
+def test_guarantee_borrowing_and_lending_become_quotas_and_the_devices_add_up():
+    found = manifests(next(e for e in EXAMPLES if e.stem == "cluster-five-municipalities"))
+    gpu = {"name": "nvidia.com/gpu"}
+    assert quota(found, "samdrift-org-aarhus") == {**gpu, "nominalQuota": "4"}
+    assert quota(found, "samdrift-org-randers") == {**gpu, "nominalQuota": "2", "borrowingLimit": "4", "lendingLimit": "1"}
+    assert quota(found, "samdrift-org-skanderborg") == {**gpu, "nominalQuota": "0", "borrowingLimit": "0"}
+    assert quota(found, "samdrift-shared") == {**gpu, "nominalQuota": "5", "borrowingLimit": "8", "lendingLimit": "0"}
+    queues = [quota(found, name) for name in by_kind(found, "ClusterQueue")]
+    rest = by_kind(found, "Cohort")["samdrift"]["spec"]["resourceGroups"][0]["flavors"][0]["resources"][0]
+    assert sum(int(q["nominalQuota"]) for q in [*queues, rest]) == 16
+
+
+def test_forged_identity_is_taken_off_and_a_desk_that_is_away_lets_nobody_in():
+    found = manifests(next(e for e in EXAMPLES if e.stem == "cluster-five-municipalities"))
+    (clients,) = by_kind(found, "ClientTrafficPolicy").values()
+    assert set(clients["spec"]["headers"]["earlyRequestHeaders"]["remove"]) == set(FORGED)
+    assert len(FORGED) <= 64
+    asking = by_kind(found, "SecurityPolicy")
+    assert asking.keys() == {"samdrift-desk", "samdrift-desk-tokens", "samdrift-models"}
+    assert asking.pop("samdrift-models")["spec"]["targetRefs"] == [
+        {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "samdrift-models"}
+    ]
+    for policy in asking.values():
+        assert policy["spec"]["extAuth"]["failOpen"] is False
+    assert "jwt" in asking["samdrift-desk-tokens"]["spec"]
+    assert "jwt" not in asking["samdrift-desk"]["spec"]
+
+
+def test_models_are_reached_only_where_the_desk_is_asked_and_the_console_where_it_is_not():
+    found = manifests(next(e for e in EXAMPLES if e.stem == "cluster-five-municipalities"))
+    policies = [p["spec"] for p in by_kind(found, "SecurityPolicy").values() if "extAuth" in p["spec"]]
+    asked = {t["sectionName"] for p in policies for t in p["targetRefs"]}
+    assert asked == {"entrance", "tokens"}
+    for route in by_kind(found, "AIGatewayRoute").values():
+        assert {p["sectionName"] for p in route["spec"]["parentRefs"]} == asked
+    pages, models = (by_kind(found, "HTTPRoute")[f"samdrift-{name}"] for name in ("api", "models"))
+    assert {p["sectionName"] for p in models["spec"]["parentRefs"]} == asked
+    for route in (pages, models):
+        assert {b["name"] for rule in route["spec"]["rules"] for b in rule["backendRefs"]} == {"samdrift-api"}
+    assert [p["sectionName"] for p in pages["spec"]["parentRefs"]] == ["pages"]
+    assert pages["spec"]["hostnames"] == ["console.ai.example.dk"]
+
+
+def test_no_pod_of_ours_may_do_more_than_it_must():
+    found = manifests(EXAMPLES[0])
+    pods = [m.body["spec"]["template"]["spec"] for m in found if m.body["kind"] in ("Deployment", "Job", "StatefulSet")]
+    assert len(pods) == 4
+    for pod in pods:
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert pod["automountServiceAccountToken"] is (pod["serviceAccountName"] == "samdrift-desk")
+        assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+def test_a_model_that_may_sleep_wakes_by_who_waits_and_stays_awake_while_it_answers():
+    found = manifests(next(e for e in EXAMPLES if e.stem == "cluster-five-municipalities"))
+    scaling = by_kind(found, "LLMInferenceService")["code"]["spec"]["scaling"]
+    assert (scaling["minReplicas"], scaling["maxReplicas"], scaling["keda"]["idleReplicaCount"]) == (1, 2, 0)
+    query = scaling["keda"]["triggers"][0]["metadata"]["query"]
+    assert "samdrift_waiting_requests" in query
+    assert "samdrift_seats_in_use" in query
+
+
+def test_dashboard_rules_and_triggers_use_metrics_that_there_are():
+    import re
+
+    known = {i.name for i in vars(catalogue).values() if isinstance(i, catalogue.Instrument)}
+    found = manifests(EXAMPLES[-1])
+    text = str([m.body for m in found if m.body["kind"] in ("PrometheusRule", "LLMInferenceService")]) + str(dashboard())
+    used = {re.sub(r"_(total|bucket)$", "", word) for word in re.findall(r"samdrift_[a-z_]+", text)}
+    assert used
+    assert used <= known
+
+
+def test_an_adapter_and_its_base_lead_to_the_same_pool_and_a_members_own_model_runs_in_its_namespace():
+    found = manifests(next(e for e in EXAMPLES if e.stem == "cluster-adapters-and-dedicated"))
+    rules = [rule for route in by_kind(found, "AIGatewayRoute").values() for rule in route["spec"]["rules"]]
+    names = [[match["headers"][0]["value"] for match in rule["matches"]] for rule in rules]
+    assert names[0] == ["chat", "aalborg-sag", "hjoerring-brev"]
+    assert by_kind(found, "LLMInferenceService")["journal"]["metadata"]["namespace"] == "samdrift-org-region-nord"
+
+
+def test_what_is_outside_is_reached_with_tls_and_a_key_that_stands_in_no_manifest():
+    found = manifests(next(e for e in EXAMPLES if e.stem == "cluster-outside-models"))
+    assert by_kind(found, "Backend")["outside-gpt"]["spec"]["tls"] == {
+        "wellKnownCACertificates": "System",
+        "sni": "api.openai.com",
+    }
+    assert by_kind(found, "BackendSecurityPolicy")["outside-gpt"]["spec"]["apiKey"] == {"secretRef": {"name": "openai-key"}}
+    assert not by_kind(found, "Secret")
+    assert not by_kind(found, "Cluster")  # the database is there already
