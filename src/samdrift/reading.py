@@ -12,9 +12,13 @@ from pathlib import Path
 
 from samdrift.spec.document import Spec
 from samdrift.spec.findings import Finding, Rejected
+from samdrift.spec.identity import Issuer
 from samdrift.spec.parsing import parse_document
 from samdrift.spec.secret_references import resolve, with_files_at
+from samdrift.spec.signin import Provider
+from samdrift.spec.spelling import merged_text
 from samdrift.spec.strict_yaml import MAX_BYTES
+from samdrift.spec.weights import WeightsSettings
 
 MAX_FILES = 2_000
 """Files of one folder."""
@@ -39,7 +43,37 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> S
     `environment` is where `${env:…}` is looked up; by default the process's own. References stay in the
     `Spec`: see `ledger_url`. Raises DocumentUnreadable or DocumentRejected.
     """
-    folder = folder_of(path)
+    return _parsed(_texts(path), folder_of(path), environment)
+
+
+def read_text(text: str, folder: Path, environment: Mapping[str, str] | None = None) -> Spec:
+    """The document that is this text, as if it stood in a file in `folder`. Raises DocumentRejected."""
+    return _parsed({"document.yaml": text}, folder, environment)
+
+
+def document_text(path: Path) -> str:
+    """The document at `path` as one text: a file as it stands, a folder merged. It is checked no further than merging needs.
+
+    Raises DocumentUnreadable or DocumentRejected.
+    """
+    files = _texts(path)
+    if path.is_file():
+        return next(iter(files.values()))
+    whole = merged_text(files)
+    if isinstance(whole, Rejected):
+        raise DocumentRejected(whole.findings)
+    return whole
+
+
+def _parsed(files: Mapping[str, str], folder: Path, environment: Mapping[str, str] | None) -> Spec:
+    known = os.environ if environment is None else environment
+    answer = parse_document(files, environment=known, read_secret=lambda name: _secret(folder, name))
+    if isinstance(answer, Rejected):
+        raise DocumentRejected(answer.findings)
+    return _located(answer, folder)
+
+
+def _texts(path: Path) -> dict[str, str]:
     files: dict[str, str] = {}
     not_text: list[Finding] = []
     left = MAX_BYTES
@@ -54,11 +88,7 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> S
             not_text.append(Finding((), "The file is not UTF-8 text.", "Save it as UTF-8.", f"{name}:{line}"))
     if not_text:
         raise DocumentRejected(tuple(not_text))
-    known = os.environ if environment is None else environment
-    answer = parse_document(files, environment=known, read_secret=lambda name: _secret(folder, name))
-    if isinstance(answer, Rejected):
-        raise DocumentRejected(answer.findings)
-    return _located(answer, folder)
+    return files
 
 
 def ledger_url(spec: Spec, document: Path, environment: Mapping[str, str] | None = None) -> str:
@@ -66,9 +96,14 @@ def ledger_url(spec: Spec, document: Path, environment: Mapping[str, str] | None
 
     hand it to the ledger and keep it nowhere. Raises MissingReference.
     """
+    return secret_of(spec.ledger.url, document, environment)
+
+
+def secret_of(text: str, document: Path, environment: Mapping[str, str] | None = None) -> str:
+    """A text of the document with its secrets in place: use it at once and keep it nowhere. Raises MissingReference."""
     folder = folder_of(document)
     known = os.environ if environment is None else environment
-    return resolve(spec.ledger.url, known, lambda name: _secret(folder, name))
+    return resolve(text, known, lambda name: _secret(folder, name))
 
 
 def folder_of(document: Path) -> Path:
@@ -124,16 +159,49 @@ def _secret(folder: Path, name: str) -> str | None:
 
 
 def _located(spec: Spec, folder: Path) -> Spec:
-    """The same document with absolute paths: TLS files, weights in files, secrets in files."""
+    """The same document with absolute paths: TLS files, weights, issuers' keys and secrets in files."""
     models = {}
     for name, model in spec.models.items():
         kind, _, path = (model.weights or "").partition(":")
-        models[name] = model.model_copy(update={"weights": f"file:{folder / path}"}) if kind == "file" else model
+        placed = {"weights": f"file:{folder / path}"} if kind == "file" else {}
+        if model.credential:
+            placed["credential"] = with_files_at(model.credential, lambda name: str(folder / name))
+        models[name] = model.model_copy(update=placed) if placed else model
     gateway = spec.gateway
     if gateway.tls is not None:
         certificate, key = folder / gateway.tls.certificate, folder / gateway.tls.key
-        tls = gateway.tls.model_copy(update={"certificate": str(certificate), "key": str(key)})
+        clients = {name: str(folder / given) for name in ("client_ca", "crl") if (given := getattr(gateway.tls, name))}
+        tls = gateway.tls.model_copy(update={"certificate": str(certificate), "key": str(key), **clients})
         gateway = gateway.model_copy(update={"tls": tls})
+    issuers = {name: _issuer(issuer, folder) for name, issuer in spec.issuers.items()}
     url = with_files_at(spec.ledger.url, lambda name: str(folder / name))
     ledger = spec.ledger.model_copy(update={"url": url})
-    return spec.model_copy(update={"gateway": gateway, "models": models, "ledger": ledger})
+    weights = _weights(spec.weights, folder)
+    providers = {name: _provider(provider, folder) for name, provider in spec.signin.providers.items()}
+    signin = spec.signin.model_copy(update={"providers": providers})
+    return spec.model_copy(
+        update={"gateway": gateway, "models": models, "ledger": ledger, "issuers": issuers, "signin": signin}
+        | {"weights": weights}
+    )
+
+
+def _weights(settings: WeightsSettings, folder: Path) -> WeightsSettings:
+    def placed(text: str) -> str:
+        return with_files_at(text, lambda name: str(folder / name))
+
+    hub = settings.hf.model_copy(update={"token": placed(settings.hf.token)})
+    store = settings.s3.model_copy(update={"key": placed(settings.s3.key), "secret": placed(settings.s3.secret)})
+    registry = settings.oci.model_copy(update={"password": placed(settings.oci.password)})
+    return settings.model_copy(update={"hf": hub, "s3": store, "oci": registry})
+
+
+def _provider(provider: Provider, folder: Path) -> Provider:
+    secret = with_files_at(provider.client_secret, lambda name: str(folder / name))
+    authority = str(folder / provider.authority) if provider.authority else ""
+    return provider.model_copy(update={"client_secret": secret, "authority": authority})
+
+
+def _issuer(issuer: Issuer, folder: Path) -> Issuer:
+    kind, _, path = issuer.jwks.partition(":")
+    jwks = f"file:{folder / path}" if kind == "file" else issuer.jwks
+    return issuer.model_copy(update={"jwks": jwks, "authority": str(folder / issuer.authority) if issuer.authority else ""})

@@ -141,3 +141,16 @@ def test_a_target_is_met_or_missed_and_a_figure_without_one_is_neither():
     assert Figure("x", 2.3, "µs", 2.2).met is False
     assert Figure("x", 19.0, "×", 20.0, at_least=True).met is False
     assert Figure("x", 1.0, "µs").met is None
+
+
+def test_three_models_in_the_room_for_two_are_measured_beside_the_rival(folder):
+    from bench.swap import Sizes, measure
+
+    for name in ("planned", "lru", "cold"):
+        (folder / name).mkdir()
+    sections, rounds, faults = asyncio.run(measure(Sizes(requests=12, gap=0.3, tokens=2, colds=1), folder))
+
+    assert faults == []
+    assert {figure.name: figure.value for figure in sections["Samdrift"]}["answered whole"] == 12
+    assert all(sum(rounds[policy]["loads"].values()) >= 2 for policy in ("planned", "lru"))
+    assert rounds["cold"][0] > 0

@@ -12,8 +12,10 @@ from samdrift.engines.supervising import Progress
 from samdrift.runtime.community import Ready, Saying
 from samdrift.spec.document import Spec
 
-_STEPS = {"reading": "reading weights", "converting": "converting weights (once)", "starting": "loading", "up": "up",
-    "down": "down", "failed": "cannot be served"}  # fmt: skip
+_STEPS = {"fetching": "fetching weights", "checking": "comparing weights", "reading": "reading weights",
+    "converting": "converting weights (once)", "starting": "loading", "up": "up",
+    "down": "down", "failed": "cannot be served", "loading": "is loaded", "trying": "new version", "leaving": "is let go",
+    "asleep": "asleep"}  # fmt: skip
 
 
 class Announcer:

@@ -15,6 +15,7 @@ import uvloop
 
 from samdrift.access.keys import ID_BYTES, SECRET_BYTES, mint_key
 from samdrift.cli.announcing import Announcer
+from samdrift.cli.data_folder import me
 from samdrift.engines.records import RecordsError
 from samdrift.engines.sockets import SocketsError
 from samdrift.ledger.ledger import Ledger
@@ -32,18 +33,19 @@ _UNDERSTOOD = (DocumentRejected, DocumentUnreadable, DataFolderBusy, LedgerUnava
 
 
 @click.command("control", hidden=True)
-@click.argument("document", type=click.Path(path_type=Path, exists=True))
+@click.argument("document", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--demo", is_flag=True)
 @click.option("--again", is_flag=True, help="An earlier control plane of this service was killed.")
-def control_command(document: Path, data: Path, demo: bool, again: bool) -> None:
+@click.option("--kept", is_flag=True, help="Begin with the text that was in force in the data folder.")
+def control_command(document: Path, data: Path, demo: bool, again: bool, kept: bool) -> None:
     """Run the control plane under a guardian."""
     end_with_parent()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # Envoy needs two for each request that waits
     try:
         keys = _demo_keys(document, data) if demo and not again else {}
-        uvloop.run(_serve(document, data, Announcer(data, keys, again=again)))
+        uvloop.run(_serve(document, data, Announcer(data, keys, again=again), kept=again or kept))
     except* _UNDERSTOOD as group:
         for error in _flat(group):
             click.echo(str(error), err=True)
@@ -60,8 +62,8 @@ def _flat(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
-async def _serve(document: Path, data: Path, announcer: Announcer) -> None:
-    community = Community(document, data, announcer)
+async def _serve(document: Path, data: Path, announcer: Announcer, *, kept: bool) -> None:
+    community = Community(document, data, announcer, again=kept)
     announcer.begin(community.spec)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,11 +82,11 @@ def _demo_keys(document: Path, data: Path) -> dict[str, str]:
         now, found = wall(), {}
         for old in ledger.keys():  # noqa: SIM118 - a ledger is no mapping
             if old.name == _DEMO_KEY and old.revoked_at is None:
-                ledger.revoke_key(old.key_id, now)
+                ledger.revoke_key(old.key_id, now, by=me())
         for organisation in spec.organisations:
             record, found[organisation] = mint_key(organisation, "default", _DEMO_KEY, now=now,
                 secret_bytes=secrets.token_bytes(SECRET_BYTES), id_bytes=secrets.token_bytes(ID_BYTES))  # fmt: skip
-            ledger.add_key(record)
+            ledger.add_key(record, by=me())
     finally:
         ledger.close()
     return found

@@ -7,6 +7,8 @@ second.
 from __future__ import annotations
 
 import difflib
+import getpass
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
+from samdrift.access.roles import Actor, local_actor
 from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.reading import ledger_url
@@ -95,6 +98,14 @@ def folder_options(command: _Command) -> _Command:
         "--data", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), envvar="SAMDRIFT_DATA",
         default="data", show_default=True, help="The folder that Samdrift runs in.",
     )(command)  # fmt: skip
+
+
+def me() -> Actor:
+    """Whoever typed the command, for the audit trail."""
+    try:
+        return local_actor(getpass.getuser())
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return local_actor(f"uid {os.getuid()}")
 
 
 def suggest(what: str, name: str, known: Iterable[str]) -> click.ClickException:

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import click
 
+from samdrift.api.v1.application import openapi_document
+from samdrift.api.v1.reference import administration_reference
 from samdrift.cli.pages import commands_reference, problems_reference
 from samdrift.observe.catalogue import metrics_reference
 from samdrift.spec.reference import document_reference
 from samdrift.spec.schema import document_schema
 
 PAGES: dict[str, Callable[[], str]] = {
+    "administration.md": administration_reference,
     "commands.md": commands_reference,
     "document.md": document_reference,
     "document.schema.json": lambda: json.dumps(document_schema(), indent=2, ensure_ascii=False) + "\n",
     "metrics.md": metrics_reference,
+    "openapi.json": lambda: json.dumps(openapi_document(), indent=1, ensure_ascii=False) + "\n",
     "problems.md": problems_reference,
 }
 """By file name, in docs/reference."""

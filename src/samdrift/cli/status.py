@@ -16,8 +16,10 @@ from rich.live import Live
 from rich.text import Text
 
 from samdrift.api.local import STATUS
+from samdrift.cli.administering import Administering, remote_options
 from samdrift.cli.data_folder import columns
 from samdrift.cli.running import NothingRuns, ask
+from samdrift.engines.placement import spelt as spelt_size
 from samdrift.gateway.explaining import part, spelt
 
 _EVERY = 1.0  # seconds
@@ -30,7 +32,8 @@ _Row = tuple[str, ...]
 @click.option("--all", "everybody", is_flag=True, help="Show organisations that are at rest, too.")
 @click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def status_command(data: Path, *, everybody: bool, watch: bool, as_json: bool) -> None:
+@remote_options
+def status_command(data: Path, *, everybody: bool, watch: bool, as_json: bool, remote: Administering | None) -> None:
     """Say how the Samdrift that runs in a data folder stands: per model its seats and who waits; per organisation what it
     had of the last five minutes' service beside what it is due, and the seats it borrows and lends; per process its health.
 
@@ -45,31 +48,31 @@ def status_command(data: Path, *, everybody: bool, watch: bool, as_json: bool) -
     if watch and (as_json or not sys.stdout.isatty()):
         raise click.UsageError("--watch is for people at a terminal. For a program, ask for --json as often as it wants.")
     if watch:
-        _watch(data, everybody=everybody)
+        _watch(data, remote, everybody=everybody)
         return
     try:
-        found = _ask(data)
+        found = _ask(data, remote)
     except NothingRuns as nothing:
         raise click.ClickException(str(nothing)) from nothing
     click.echo(json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(lines_of(found, everybody=everybody)))
     sys.exit(0 if found["ready"] else 1)
 
 
-def _ask(data: Path) -> dict[str, Any]:
-    found = ask(data, STATUS)
+def _ask(data: Path, remote: Administering | None) -> dict[str, Any]:
+    found: dict[str, Any] | None = ask(data, STATUS) if remote is None else remote.get("status").body
     if found is None:
         raise NothingRuns(f"The Samdrift in {data} is another version and knows no status.")
     return found
 
 
-def _watch(data: Path, *, everybody: bool) -> None:
+def _watch(data: Path, remote: Administering | None, *, everybody: bool) -> None:
     # A shell that starts us in the background has SIGINT ignored; whoever watches wants Ctrl-C to end it all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with Live(console=Console(highlight=False), auto_refresh=False, screen=True) as live:
         try:
             while True:
                 try:
-                    shown = "\n".join(lines_of(_ask(data), everybody=everybody))
+                    shown = "\n".join(lines_of(_ask(data, remote), everybody=everybody))
                 except NothingRuns as nothing:
                     shown = str(nothing)
                 live.update(Text(shown), refresh=True)
@@ -86,6 +89,9 @@ def lines_of(found: dict[str, Any], *, everybody: bool = False) -> Iterator[str]
     yield ""
     yield from columns(list(_models(found["models"])), right=range(2, 6))
     yield ""
+    if len(standings := list(_standings(found["models"]))) > 1:
+        yield from columns(standings, right=(2, 3))
+        yield ""
     organisations = list(_organisations(found["models"], everybody=everybody))
     if len(organisations) > 1:
         yield from columns(organisations, right=range(2, 8))
@@ -105,6 +111,17 @@ def _models(models: dict[str, Any]) -> Iterator[_Row]:
         replicas = model["replicas"]
         yield (name, f"{replicas['up']} of {replicas['all']} up", str(model["seats"]), str(model["in_use"]),
             str(model["waiting"]), f"{model['fairness']:.2f}")  # fmt: skip
+
+
+def _standings(models: dict[str, Any]) -> Iterator[_Row]:
+    """Models that are not simply up, or that come and go: what was last decided of each, and why."""
+    yield ("MODEL", "STATE", "MEMORY", "LEFT", "WHY")
+    for name, model in models.items():
+        standing = model.get("standing")  # not there in a service of an older version
+        if standing is not None and (standing["state"] != "up" or standing["why"]):
+            memory = spelt_size(standing["memory"]) if standing["memory"] else "-"
+            left = "-" if standing["left"] is None else spelt(standing["left"])
+            yield (name, standing["state"], memory, left, standing["why"])
 
 
 def _organisations(models: dict[str, Any], *, everybody: bool) -> Iterator[_Row]:

@@ -21,22 +21,32 @@ DATA = click.option("--data", type=click.Path(path_type=Path, file_okay=False), 
 def up_command(document: Path | None, demo: bool, data: Path) -> None:
     """Run the community that DOCUMENT (a file or a folder) describes: Envoy, control plane, engines.
 
+    Without DOCUMENT it goes on with the revision that was in force in the data folder, as `samdrift apply` left it. A DOCUMENT
+    that differs from it becomes a new revision.
+
     Ctrl-C stops everything in order; a second Ctrl-C ends it at once. SIGHUP reads the document again.
 
     \b
     Examples:
       samdrift up --demo
       samdrift up community.yaml --data /var/lib/samdrift
+      samdrift up --data /var/lib/samdrift      # go on where it stopped
       kill -HUP PID                 # take up a changed document
     """
     from samdrift.engines.processes import stop_all
     from samdrift.engines.records import Records
     from samdrift.runtime.guardian import Guardian
+    from samdrift.runtime.in_force import in_force
 
-    if demo == (document is not None):
+    if demo and document is not None:
         raise click.UsageError("Give either a DOCUMENT or --demo.")
     folder = data.absolute()
-    command = [sys.executable, "-m", "samdrift.cli", "control", str(document or DEMO), "--data", str(folder)]
+    kept = None if demo or document is not None else in_force(folder)
+    if not demo and document is None and kept is None:
+        raise click.UsageError(f"Give a DOCUMENT, or --demo: nothing was ever in force in {data}.")
+    given = kept.document if kept is not None else document or DEMO
+    command = [sys.executable, "-m", "samdrift.cli", "control", str(given), "--data", str(folder)]
+    command += ["--kept"] if kept is not None else []
 
     def clean_up() -> None:
         with Records(folder / "run") as records:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import click
 
+from samdrift.cli.administering import Administering, remote_options
 from samdrift.cli.data_folder import DataFolder, columns, folder_options, suggest
 from samdrift.ledger.totals import Total
 from samdrift.spec.units import parse_duration
@@ -45,6 +46,7 @@ def _parse_since(_context: click.Context, _parameter: click.Parameter, given: st
 @click.option("--by", type=click.Choice(["model", "project", "key"]), default="model", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the totals as CSV.")
+@remote_options
 @folder_options
 def usage_command(
     organisation: str | None,
@@ -54,6 +56,7 @@ def usage_command(
     as_csv: bool,
     data: Path,
     ledger: str | None,
+    remote: Administering | None,
 ) -> None:
     """Requests and tokens of all organisations, or of ORGANISATION, by when they were settled.
 
@@ -67,14 +70,10 @@ def usage_command(
     """
     if as_json and as_csv:
         raise click.UsageError("Ask for --json or for --csv, not both.")
-    folder = DataFolder(data, ledger)
-    until = datetime.now(UTC).timestamp()
-    with folder.ledger() as opened:
-        totals = opened.totals(since, until, organisation, ("organisation", by))
-    if not totals and organisation is not None:
-        document = folder.document()
-        if document is not None and organisation not in document.organisations:
-            raise suggest("organisation", organisation, document.organisations)
+    if remote is not None:
+        totals = _there(remote, since, organisation, by)
+    else:
+        totals = _here(DataFolder(data, ledger), since, organisation, by)
     rows = [_row(total, by) for total in totals]
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -98,6 +97,26 @@ def usage_command(
         _show(totals, by)
     else:
         click.echo("Nothing was used in this time.", err=True)
+
+
+def _here(folder: DataFolder, since: float, organisation: str | None, by: Split) -> tuple[Total, ...]:
+    with folder.ledger() as opened:
+        totals = opened.totals(since, datetime.now(UTC).timestamp(), organisation, ("organisation", by))
+    if not totals and organisation is not None:
+        document = folder.document()
+        if document is not None and organisation not in document.organisations:
+            raise suggest("organisation", organisation, document.organisations)
+    return totals
+
+
+def _there(remote: Administering, since: float, organisation: str | None, by: Split) -> tuple[Total, ...]:
+    start = datetime.fromtimestamp(since, UTC).isoformat()
+    where = ("usage",) if organisation is None else ("members", organisation, "usage")
+    return tuple(
+        Total((used["organisation"], used["group"]), used["requests"], {o: used["outcomes"].get(o, 0) for o in Outcome},
+            used["input_tokens"], used["cached_tokens"], used["output_tokens"], used["estimated"])
+        for used in remote.pages(*where, since=start, by=by)
+    )  # fmt: skip
 
 
 def _row(total: Total, by: Split) -> dict[str, str | int]:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import click
 
 from samdrift.api.local import TICKETS
+from samdrift.cli.administering import Administering, remote_options
 from samdrift.cli.data_folder import DataFolder, folder_options
 from samdrift.cli.running import NothingRuns, ask
 from samdrift.gateway.explaining import told_of_row
@@ -19,8 +20,9 @@ from samdrift.gateway.explaining import told_of_row
 @click.command("why")
 @click.argument("ticket")
 @click.option("--json", "as_json", is_flag=True, help="Print what is known as JSON.")
+@remote_options
 @folder_options
-def why_command(ticket: str, as_json: bool, data: Path, ledger: str | None) -> None:
+def why_command(ticket: str, as_json: bool, data: Path, ledger: str | None, remote: Administering | None) -> None:
     """Say why the request with TICKET waited, went in or was refused: its organisation's share then, how many were ahead,
     what made its turn come, what it took.
 
@@ -34,7 +36,11 @@ def why_command(ticket: str, as_json: bool, data: Path, ledger: str | None) -> N
       samdrift why 4c7a5d0e-63c0-4f0e-9f5b-0d9b3f1a2c44
       samdrift why 4c7a5d0e-63c0-4f0e-9f5b-0d9b3f1a2c44 --json | jq .share
     """
-    found = _remembered(ticket, data) or _row(ticket, DataFolder(data, ledger))
+    found: dict[str, Any] | None
+    if remote is not None:
+        found = remote.get("tickets", ticket).body
+    else:
+        found = _remembered(ticket, data) or _row(ticket, DataFolder(data, ledger))
     if found is None:
         raise click.ClickException(
             f"Nothing is known of a ticket {ticket!r} here. A request that was refused is remembered for a while only, and only "

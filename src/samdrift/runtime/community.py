@@ -14,14 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from samdrift.access.principal import Principal
-from samdrift.access.roster import Refusal, Roster
+from samdrift.access.refusal import Refusal
+from samdrift.access.roles import local_actor
+from samdrift.access.roster import Roster
 from samdrift.api.app import Api, Knowledge
-from samdrift.api.local import Inside, LocalApi
+from samdrift.api.dispatching import Dispatching
+from samdrift.api.local import STATUS, TICKETS, Inside, LocalApi
+from samdrift.api.v1.door import PREFIX
+from samdrift.api.v1.revisions import Wish
 from samdrift.engines.identities import identity_of
+from samdrift.engines.listening import Listening
 from samdrift.engines.planning import expected_fleet
 from samdrift.engines.processes import Kept, Program, keep
 from samdrift.engines.records import Records
-from samdrift.engines.supervising import DRIVERS, Progress, Supervisor, WeightsProblems
+from samdrift.engines.repertoire import DRIVERS
+from samdrift.engines.supervising import Progress, Supervisor
+from samdrift.engines.supervising import Standing as ModelStanding
 from samdrift.fairshare.stimuli import Stimulus
 from samdrift.gateway.asking import answering
 from samdrift.gateway.desk import Desk
@@ -39,17 +47,25 @@ from samdrift.observe.exposition import Exposition
 from samdrift.observe.logs import LogFile
 from samdrift.observe.metrics import Metrics
 from samdrift.observe.tracing import Tracing
-from samdrift.reading import DocumentRejected, DocumentUnreadable, folder_of, ledger_url, read_document
+from samdrift.reading import DocumentRejected, DocumentUnreadable, document_text, folder_of, ledger_url, read_document, secret_of
+from samdrift.runtime.administration import Administration, Standing, system_user
+from samdrift.runtime.auditing import Seals, keep_sealed, noted_life
 from samdrift.runtime.clock import monotonic, wall
+from samdrift.runtime.enrolling import Enrolling
 from samdrift.runtime.folders import LOCAL, locked, make_folders
+from samdrift.runtime.forgetting import Forgetting, Names
 from samdrift.runtime.gauges import Vitals, readings
+from samdrift.runtime.happenings import Happenings
+from samdrift.runtime.identities import Identities
 from samdrift.runtime.reporting import status_of, ticket_of
+from samdrift.runtime.revising import Append, Revising, starting_with, told_of
 from samdrift.runtime.serving import running, serving, tcp_socket, unix_socket
+from samdrift.runtime.signing_in import SigningIn
 from samdrift.runtime.tickets import load_tickets, save_tickets
+from samdrift.runtime.upstreams import Salts, authorities, engines_of, hides_usage, place_credentials, said_to
+from samdrift.runtime.waking import Waking
 from samdrift.runtime.witness import Audience
-from samdrift.spec.differing import differences
 from samdrift.spec.document import Model, Record, Spec
-from samdrift.spec.findings import spell_path
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
 from samdrift.spec.problems import Reason
 
@@ -72,21 +88,24 @@ Saying = Progress | Ready | str
 
 
 class Community:
-    """One community, from `document`, in the folder `data`. `say` is told what people want to know.
+    """One community, from `document`, in the folder `data`. `say` is told what people want to know. With `again`, it goes on
+    with the text that was in force there, whatever `document` says by now.
 
     Raises DocumentUnreadable or DocumentRejected.
     """
 
-    def __init__(self, document: Path, data: Path, say: Callable[[Saying], None]) -> None:
+    def __init__(self, document: Path, data: Path, say: Callable[[Saying], None], *, again: bool = False) -> None:
         self._document, self._data, self._say = document.absolute(), data.absolute(), say
         self._places = Places()
-        self._spec = read_document(self._document)
-        self._vitals = Vitals()
+        self._text, self._spec = starting_with(self._document, self._data, again=again)
+        self._vitals, self._waking = Vitals(), Waking(monotonic)
         self._envoy_generation: int | None = None
         self._fleet_known, self._fleet_changed, self._envoy_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._stop, self._reload = asyncio.Event(), asyncio.Event()
         self._changing = asyncio.Lock()  # one change of keys or document at a time
         self._announced = False
+        self._standings: Callable[[], dict[str, ModelStanding]] = dict  # how models stand, once there is a supervisor
+        self._happenings = Happenings(lambda: self._spec, lambda: self._vitals.fleet, self._standing_now)
         self._known: set[str] = set()  # replicas that Envoy has been told of
         self._began = monotonic()
 
@@ -112,6 +131,7 @@ class Community:
                 await self._build(house)
                 await self._stop.wait()
                 _log.info("stopping")
+                self._happenings.close()
                 self._desk.close()
                 await self._let_finish()
             _log.info("stopped")
@@ -124,6 +144,10 @@ class Community:
         self._ledger = await asyncio.to_thread(Ledger.open,
             ledger_url(spec, self._document) or f"sqlite:///{data / 'ledger.sqlite'}")  # fmt: skip
         house.callback(self._ledger.close)
+        trail = self._ledger.audit
+        await house.enter_async_context(running(keep_sealed(trail, Seals.of(data), self._say), "audit seals"))
+        await house.enter_async_context(noted_life(trail))
+        await house.enter_async_context(running(Forgetting(self._ledger, lambda: self._spec).run(), "retention"))
         place_json(data / "document.json", spec.model_dump(mode="json"))
         self._tracing = Tracing(spec.observe.traces, spec.observe.trace_fraction)
         house.push_async_callback(asyncio.to_thread, self._tracing.close)
@@ -132,16 +156,23 @@ class Community:
         await house.enter_async_context(running(self._writer.run(), "ledger writer"))
         house.push_async_callback(self._writer.flush, 1.0)
 
-        self._current = await self._enrolled(spec)
+        self._identities = Identities(spec, self._ledger, self._fleet_changed.set, monotonic, wall, self._say)
+        await house.enter_async_context(self._identities.following())
+        self._enrolling = Enrolling(self._ledger, self._identities, self._changing)
+        self._current = await self._enrolling.roster(spec)
         self._recording = await self._record(spec.observe.record, house)
         self._desk = Desk(spec, self._current, Audience(self._writer, self._metrics, self._tracing), monotonic, wall,
-            None if self._recording is None else self._recording.put)  # fmt: skip
+            None if self._recording is None else self._recording.put, self._identities.seen,
+            await asyncio.to_thread(lambda: Names(data, lambda: self._spec).called), held=self._waking.held,
+            hope=self._waking.hope, salt=(await asyncio.to_thread(Salts, data)).of)  # fmt: skip
         await house.enter_async_context(running(self._desk.run(), "admission desk"))
-        await house.enter_async_context(running(self._follow_keys(), "roster"))
+        self._listening = Listening(DRIVERS, said_to(self._desk.hear, monotonic))
+        await house.enter_async_context(running(self._listening.run(), "engines' metrics"))
+        await house.enter_async_context(running(self._enrolling.follow(lambda: self._spec, self._enrolled), "roster"))
 
         self._publisher = Publisher(data, places)
         self._reconciler = Reconciler(Journal(data / places.journal), self._writer, self._desk.settle,
-            self._load_mark, self._store_mark, self._publisher.reopen_logs)  # fmt: skip
+            self._load_mark, self._store_mark, self._publisher.reopen_logs, wall)  # fmt: skip
         for ticket in load_tickets(data / "run/tickets.json"):
             # The list may be a second old. Whoever has a row has been settled, and no receipt will come again.
             if await asyncio.to_thread(self._ledger.usage_of, ticket.ticket) is None:
@@ -155,10 +186,18 @@ class Community:
         exposition = Exposition(self._metrics, lambda: readings(self._spec, self._vitals, self._desk, self._writer,
             self._recording), self._readiness)  # fmt: skip
         await house.enter_async_context(serving(exposition, tcp_socket(spec.observe.listen, "observe.listen"), "metrics"))
+        self._revising = Revising(self._ledger.revisions, self._document, data, lambda: self._spec, self._carry_out)
+        if told := await self._revising.started(self._text, local_actor(system_user())):
+            self._say(told)
+        signing_in = SigningIn(self._ledger, data, self._document, lambda: self._spec)
+        self._administration = Administration(self._ledger, data, lambda: self._spec, lambda: self._vitals.fleet, self._revising,
+            Standing(self._status, self._ticket), signing_in.by_session, self._happenings)  # fmt: skip
         api = Api(Knowledge(self._who, self._models, self._readiness, self._refused, int(wall())))
-        await house.enter_async_context(serving(api, unix_socket(data / places.api), "api"))
+        await house.enter_async_context(serving(Dispatching(api, {PREFIX: self._administration.entrance, **signing_in.rooms}),
+            unix_socket(data / places.api), "api"))  # fmt: skip
         local = LocalApi(Inside(self._status, self._ticket))
-        await house.enter_async_context(serving(local, unix_socket(data / LOCAL), "local api"))
+        rooms = Dispatching(local, {PREFIX: self._administration.local, STATUS: local, TICKETS.rstrip("/"): local})
+        await house.enter_async_context(serving(rooms, unix_socket(data / LOCAL), "local api"))
         # Those who come before the engines are found wait for them; without this they would be told that there are none.
         records = house.enter_context(Records(data / "run"))
         self._desk.fleet_changed(expected_fleet(spec, {record.name: record.generation for record in records.all()}))
@@ -166,8 +205,11 @@ class Community:
         await house.enter_async_context(answering(self._desk, unix_socket(data / places.ask), monotonic, self._metrics.decided))
 
         self._supervisor = Supervisor(folder=data, base=folder_of(self._document), records=records,
-            told=self._fleet_told, progress=self._say, drained=self._desk.drained, grace=_GRACE)  # fmt: skip
+            told=self._fleet_told, progress=self._progressed, drained=self._desk.drained, grace=_GRACE,
+            secret=lambda text: secret_of(text, self._document))  # fmt: skip
+        self._standings = self._supervisor.standings
         await house.enter_async_context(running(self._supervisor.run(spec), "engines"))
+        await house.enter_async_context(running(self._waking.run(self._desk, self._supervisor), "waking"))
         before = records.find("envoy")
         if before is None or before.identity is None or identity_of(before.identity.pid) != before.identity:
             # Envoy would share the port with another Envoy; nobody else may be there before it is started.
@@ -192,8 +234,19 @@ class Community:
 
     def _fleet_told(self, fleet: Fleet) -> None:
         self._vitals.fleet = fleet
+        self._happenings.stir()
+        # At once: whoever drains or stops a replica next relies on nobody being sent there any more.
+        self._desk.fleet_changed(self._as_known(fleet))
+        self._waking.fleet_changed()
         self._fleet_known.set()
         self._fleet_changed.set()
+
+    def _standing_now(self) -> dict[str, ModelStanding]:
+        return self._standings()
+
+    def _progressed(self, progress: Progress) -> None:
+        self._say(progress)
+        self._happenings.stir()
 
     def _envoy_told(self, kept: Kept) -> None:
         _log.info("envoy", extra={"state": kept.state, "generation": kept.generation})
@@ -219,7 +272,7 @@ class Community:
             self._fleet_changed.clear()
             await self._envoy_up.wait()
             fleet = self._vitals.fleet
-            self._desk.fleet_changed(Fleet(tuple(r if r.name in self._known else _not_yet(r) for r in fleet.replicas)))
+            self._desk.fleet_changed(self._as_known(fleet))
             try:
                 await self._publisher.publish(self._snapshot(fleet))
             except SnapshotRejected as rejected:
@@ -228,20 +281,31 @@ class Community:
                 continue
             self._known = {replica.name for replica in fleet.replicas}
             self._desk.fleet_changed(fleet)
+            self._listening.want(fleet, engines_of(self._spec))
             if not self._announced and self._readiness()[0]:
                 self._announced = True
                 scheme = "https" if self._spec.gateway.tls else "http"
                 self._say(Ready(f"{scheme}://{self._spec.gateway.listen}", monotonic() - self._began))
                 _log.info("ready", extra={"seconds": monotonic() - self._began})
 
+    def _as_known(self, fleet: Fleet) -> Fleet:
+        """As far as Envoy knows it."""
+        return Fleet(tuple(r if r.name in self._known else _not_yet(r) for r in fleet.replicas))
+
     def _snapshot(self, fleet: Fleet) -> Snapshot:
         drivers = {DRIVERS[model.engine] for model in self._spec.models.values()}
+        for problem in place_credentials(self._spec, self._document, self._data / self._places.credentials):
+            self._say(problem)
         return snapshot_of(self._spec, fleet, self._places,
             reserved=frozenset().union(*(driver.reserved for driver in drivers)),
-            stripped=frozenset().union(*(driver.stripped for driver in drivers)))  # fmt: skip
+            stripped=frozenset().union(*(driver.stripped for driver in drivers)),
+            certificates=self._identities.files, hides=hides_usage(self._spec), authorities=authorities())  # fmt: skip
 
     def _readiness(self) -> tuple[bool, list[str]]:
-        up = {replica.model for replica in self._vitals.fleet.replicas if replica.state is ReplicaState.UP}
+        fleet, fine = self._vitals.fleet, (ReplicaState.UP, ReplicaState.ASLEEP)
+        up = {replica.model for replica in fleet.replicas if replica.state in fine}
+        # One that may sleep and is on its way is no reason to wait for it.
+        up |= {r.model for r in fleet.replicas if r.state is ReplicaState.STARTING and not self._least(r.model)}
         reasons = [f"No engine that serves {model} is up." for model in self._spec.models if model not in up]
         if not self._vitals.envoy_up:
             reasons.append("Envoy is not up.")
@@ -249,30 +313,15 @@ class Community:
             reasons.append("The service is shutting down.")
         return not reasons, reasons
 
+    def _least(self, model: str) -> int:
+        found = self._spec.models.get(model)
+        return 0 if found is None else found.replicas.min
+
     # -- keys and document ---------------------------------------------------------------------------------------
 
-    async def _enrolled(self, spec: Spec) -> Roster:
-        """A roster of this document and the keys of now. Raises LedgerUnavailable."""
-        version = await asyncio.to_thread(self._ledger.roster_version)
-        roster = Roster.of(spec, await asyncio.to_thread(self._ledger.keys))
-        self._roster_version = version
-        return roster
-
-    async def _follow_keys(self) -> None:
-        """Keys are changed in the ledger by others (`samdrift keys`); they take effect here within a second."""
-        while True:
-            await asyncio.sleep(0.4)
-            try:
-                version = await asyncio.to_thread(self._ledger.roster_version)
-                if version != self._roster_version:
-                    async with self._changing:
-                        self._current = await self._enrolled(self._spec)
-                        self._desk.enrol(self._current)
-                    _log.info("keys changed")
-            except LedgerUnavailable as error:
-                # Keys that are known stay good: a ledger that is away must not lock everybody out.
-                _log.warning("keys could not be read", exc_info=error)
-                await asyncio.sleep(1)
+    def _enrolled(self, roster: Roster) -> None:
+        self._current = roster
+        self._desk.enrol(roster)
 
     async def _follow_document(self) -> None:
         while True:
@@ -283,37 +332,43 @@ class Community:
     async def _change_document(self) -> None:
         """Put the document on disk into force, or say why not and keep what is in force."""
         try:
-            spec = await asyncio.to_thread(read_document, self._document)
+            await asyncio.to_thread(read_document, self._document)  # for its findings: they name the files of a folder
+            text = await asyncio.to_thread(document_text, self._document)
         except (DocumentRejected, DocumentUnreadable) as error:
             _log.warning("document not changed", extra={"reason": type(error).__name__})
             self._say(f"The document was not changed:\n{error}")
             return
-        changes = differences(self._spec, spec)
-        fixed = [change.path for change in changes if change.restart]
-        if fixed:
-            self._say("The document was not changed: these settings need a restart of the service: "
-                + ", ".join(map(spell_path, fixed)))  # fmt: skip
-            return
+        self._say(told_of(await self._revising.reload(Wish(local_actor(system_user()), "read again", None), text)))
+
+    async def _carry_out(self, spec: Spec, append: Append) -> None:
+        """Put a document into force, all at once, and record it. Raises WeightsProblems, LedgerUnavailable or what `append`
+        raises."""
+        await self._supervisor.check(spec)  # may take long, and may fail: before anything is held or written
         async with self._changing:
             try:
-                roster = await self._enrolled(spec)
+                roster = await self._enrolling.roster(spec)
+                await append()
                 await self._supervisor.apply(spec)
-            except (WeightsProblems, LedgerUnavailable) as problem:
-                self._say(f"The document was not changed: {problem}")
-                return
+            except BaseException:
+                self._enrolling.forget()
+                raise
             self._spec, self._current = spec, roster  # all at once: nothing is awaited from here to the end of the change
+            self._identities.reshape(spec)
             self._metrics.reshape(spec.organisations, spec.models)
             self._desk.reshape(spec, roster)
         place_json(self._data / "document.json", spec.model_dump(mode="json"))
         self._fleet_changed.set()
-        _log.info("document changed", extra={"count": len(changes)})
-        self._say(f"The document was changed in {len(changes)} places.")
+        self._waking.fleet_changed()
 
-    def _who(self, authorization: str | None) -> Principal | Refusal:
-        return self._current.decide(authorization, wall())
+    def _who(self, authorization: str | None, certificate: str | None) -> Principal | Refusal:
+        who = self._current.decide(authorization, wall(), certificate)
+        if isinstance(who, Principal):
+            self._identities.seen(who)
+        return who
 
     def _models(self, principal: Principal) -> dict[str, Model]:
-        return {name: self._spec.models[name] for name in self._current.models_for(principal)}
+        found = {name: self._spec.models[name] for name in self._current.models_for(principal)}
+        return found | {alias: found[model] for alias, model in self._spec.aliases.items() if model in found}
 
     def _refused(self, reason: Reason, organisation: str | None) -> None:
         self._metrics.refused(reason, organisation, None)
@@ -322,7 +377,7 @@ class Community:
 
     def _status(self) -> dict[str, Any]:
         return status_of(self._spec, self._vitals, self._desk, self._writer, now=wall(), up_for=monotonic() - self._began,
-            reasons=self._readiness()[1])  # fmt: skip
+            reasons=self._readiness()[1], standings=self._standings())  # fmt: skip
 
     async def _ticket(self, ticket: str) -> dict[str, Any] | None:
         return await ticket_of(ticket, self._desk, self._ledger, wall())

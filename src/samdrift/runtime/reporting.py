@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from samdrift.engines.supervising import Standing
 from samdrift.gateway.desk import Desk
 from samdrift.gateway.explaining import told, told_of_row
 from samdrift.gateway.shares import WINDOW
@@ -21,9 +22,11 @@ Json = dict[str, Any]
 
 
 def status_of(
-    spec: Spec, vitals: Vitals, desk: Desk, writer: UsageWriter, *, now: float, up_for: float, reasons: Sequence[str]
+    spec: Spec, vitals: Vitals, desk: Desk, writer: UsageWriter, *, now: float, up_for: float, reasons: Sequence[str],
+    standings: Mapping[str, Standing] | None = None,
 ) -> Json:  # fmt: skip
-    """How all stands. `now` is in Unix seconds, `up_for` in seconds; `reasons` say why it is not ready. O(organisations)."""
+    """How all stands. `now` is in Unix seconds, `up_for` in seconds; `reasons` say why it is not ready; `standings` how the
+    models stand whose engines are started here. O(organisations)."""
     seats = desk.scheduler.seats()
     replicas = [
         {"name": r.name, "model": r.model, "state": r.state.value, "seats": r.seats, "in_use": seats.get(r.name, (0, 0))[0],
@@ -33,18 +36,19 @@ def status_of(
     return {
         "community": spec.community.name, "at": now, "up_for": up_for, "ready": not reasons, "reasons": list(reasons),
         "window": WINDOW,
-        "models": {name: _model(spec, name, replicas, desk) for name in spec.models},
+        "models": {name: _model(spec, name, replicas, desk, (standings or {}).get(name)) for name in spec.models},
         "replicas": replicas,
         "gateway": {"state": "up" if vitals.envoy_up else "down", "restarts": vitals.envoy_restarts},
         "ledger": {"state": "behind" if writer.behind else "up", "queued": writer.queued, "dropped": writer.dropped},
     }  # fmt: skip
 
 
-def _model(spec: Spec, name: str, replicas: list[Json], desk: Desk) -> Json:
+def _model(spec: Spec, name: str, replicas: list[Json], desk: Desk, standing: Standing | None) -> Json:
     mine = [replica for replica in replicas if replica["model"] == name]
     up = [replica for replica in mine if replica["state"] == ReplicaState.UP]
     return {
-        "replicas": {"up": len(up), "all": spec.models[name].replicas},
+        "replicas": {"up": len(up), "all": spec.models[name].replicas.max},
+        "standing": None if standing is None else dataclasses.asdict(standing),
         "seats": sum(replica["seats"] for replica in up),
         "in_use": sum(replica["in_use"] for replica in mine),
         "waiting": desk.scheduler.waiting(name),
