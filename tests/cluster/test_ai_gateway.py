@@ -107,10 +107,10 @@ def our_pods_run(plane):
         return found if len(found) >= 3 and all(p["status"].get("phase") == "Running" for p in found) else None
 
     found = plane.until(run, "our pods run")
-    free = iter(range(10, 20))
+    free = iter(range(10, 20))  # where nothing is: of our pods only the desks run
     for pod in found:
         name = pod["metadata"]["name"]
-        place(plane, pod, DESKS[int(name[-1])] if name.startswith("samdrift-desk-") else f"10.1.0.{next(free)}")
+        place(plane, pod, DESKS[int(name[-1])] if name.startswith("samdrift-desk-") else f"172.16.0.{next(free)}")
 
 
 def pools_are_there(plane, bodies):
@@ -220,6 +220,9 @@ def engine(plane):
     plane.run("engine", *program.argv[1:], program=program.argv[0])
 
     def healthy():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(planned.address):
+                return False
         try:
             with httpx.Client(transport=httpx.HTTPTransport(uds=planned.address)) as client:
                 return client.get("http://engine/health").status_code == 200
@@ -287,14 +290,14 @@ def samdrift(*words, **environment):
 class Entrance:
     """The door of the cluster, as somebody outside sees it. `key` is a's."""
 
-    def __init__(self, client, key, ledger):
-        self._client, self._key, self._ledger = client, key, ledger
+    def __init__(self, trusted, key, ledger):
+        self._trusted, self._key, self._ledger = trusted, key, ledger
 
     def ask(self, path="/v1/chat/completions", body=None, *, key=None, headers=None, connected=HOST):
         sent = {"Host": HOST, **({"Authorization": f"Bearer {key or self._key}"} if key != "" else {}), **(headers or {})}
-        if body is None:
-            return self._client.get(path, headers=sent, extensions={"sni_hostname": connected})
-        return self._client.post(path, json=body, headers=sent, extensions={"sni_hostname": connected})
+        method, named = ("GET" if body is None else "POST"), {"sni_hostname": connected}
+        with httpx.Client(base_url=f"https://{DOOR}", verify=self._trusted, timeout=60, trust_env=False) as client:
+            return client.request(method, path, json=body, headers=sent, extensions=named)
 
     def told(self, ticket):
         """The row of a ticket in the ledger; None as long as there is none."""
@@ -348,8 +351,7 @@ def entrance(plane):
             },
         )
         trusted = ssl.create_default_context(cafile=str(authority))
-        client = house.enter_context(httpx.Client(base_url=f"https://{DOOR}", verify=trusted, timeout=60, trust_env=False))
-        door = Entrance(client, key, ledger)
+        door = Entrance(trusted, key, ledger)
 
         def open_():
             try:
@@ -397,7 +399,7 @@ def test_nobody_gets_in_without_the_desk(entrance):
 
 
 @needs_ai_gateway
-def test_when_no_desk_answers_nothing_passes_and_when_one_does_again_all_is_well(plane, entrance):
+def test_when_no_desk_answers_nothing_passes(plane, entrance):
     desks = [plane.processes.pop(name) for name in ("desk-0", "desk-1")]
     for desk in desks:
         desk.kill()

@@ -19,9 +19,11 @@ from samdrift.cluster.traps import traps_in
 from samdrift.cluster.watching import dashboard
 from samdrift.observe import catalogue
 from samdrift.reading import read_document
+from samdrift.runtime.surroundings import Surroundings
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("cluster-*"))
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+PEOPLE = ("/api/v1", "/signin", "/console")
 BUILT_IN = ("networking.k8s.io", "rbac.authorization.k8s.io", "apps", "batch", "policy")
 
 
@@ -173,6 +175,92 @@ def test_no_pod_of_ours_may_do_more_than_it_must():
         }
         assert pod["automountServiceAccountToken"] is (pod["serviceAccountName"] == "samdrift-desk")
         assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+def test_of_two_desks_both_are_there_to_a_rollout_and_each_by_a_name_of_its_own():
+    found = manifests(EXAMPLES[0])
+    (desks,) = (body["spec"] for body in by_kind(found, "StatefulSet").values())
+    assert (desks["replicas"], desks["podManagementPolicy"]) == (2, "Parallel")
+    headless = by_kind(found, "Service")[desks["serviceName"]]["spec"]
+    assert (headless["clusterIP"], headless["publishNotReadyAddresses"]) == ("None", True)
+    assert headless["selector"].items() <= desks["template"]["metadata"]["labels"].items()
+    (container,) = desks["template"]["spec"]["containers"]
+    paths = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+    assert {name: one["path"] for name, one in paths.items()} == {
+        "startup": "/livez",
+        "liveness": "/livez",
+        "readiness": "/standbyz",
+    }
+    assert {one["port"] for one in paths.values()} == {9464}
+
+
+def test_both_desks_hear_every_receipt():
+    found = manifests(EXAMPLES[0])
+    (proxy,) = by_kind(found, "EnvoyProxy").values()
+    (setting,) = proxy["spec"]["telemetry"]["accessLog"]["settings"]
+    told = [ref for sink in setting["sinks"] for ref in sink["als"]["backendRefs"]]
+    assert all(sink["als"]["logName"] == "receipts" for sink in setting["sinks"])
+    backends = by_kind(found, "Backend")
+    assert [backends[ref["name"]]["spec"]["endpoints"] for ref in told] == [
+        [{"fqdn": {"hostname": f"samdrift-desk-{n}.samdrift-desks.samdrift.svc.cluster.local", "port": 9002}}] for n in (0, 1)
+    ]
+
+
+def surroundings(found, kind, name):
+    """What a process reads from the environment it is given, the Secrets being there."""
+    (container,) = by_kind(found, kind)[name]["spec"]["template"]["spec"]["containers"]
+    secrets = {("samdrift-db-app", "uri"): "postgresql://db/samdrift", ("samdrift-seed", "seed"): "5a" * 32}
+    given = {}
+    for one in container["env"]:
+        if (secret := one.get("valueFrom", {}).get("secretKeyRef")) is not None:
+            given[one["name"]] = secrets[secret["name"], secret["key"]]
+        else:
+            given[one["name"]] = one.get("value", name)
+    assert container["args"] == [name.removeprefix("samdrift-")]
+    return Surroundings.of(given), container
+
+
+def test_each_process_understands_what_it_is_told_and_opens_the_ports_that_lead_to_it():
+    found = manifests(EXAMPLES[0])
+    open_ = {"desk": ("ask", "tell", "metrics"), "api": ("listen", "metrics"), "worker": ("metrics",)}
+    for name, ports in open_.items():
+        around, container = surroundings(found, "StatefulSet" if name == "desk" else "Deployment", f"samdrift-{name}")
+        assert around.seed == bytes.fromhex("5a" * 32)
+        assert (around.ledger, str(around.document)) == ("postgresql://db/samdrift", "/etc/samdrift")
+        opened = {getattr(around, port) for port in ports}
+        assert opened == {f"0.0.0.0:{port['containerPort']}" for port in container["ports"]}
+        leading = by_kind(found, "Service")[f"samdrift-{name}"]["spec"]["ports"]
+        assert {p["name"]: p["port"] for p in leading} == {p["name"]: p["containerPort"] for p in container["ports"]}
+    (job,) = (m.body for m in found if m.body["kind"] == "Job")
+    assert "samdrift-seed" not in str(job)  # who makes tables needs no keys
+
+
+def test_the_api_may_ask_both_desks_how_all_stands():
+    found = manifests(EXAMPLES[0])
+    around, _ = surroundings(found, "Deployment", "samdrift-api")
+    assert around.desk.split(",") == [f"http://samdrift-desk-{n}.samdrift-desks.samdrift.svc.cluster.local:9464" for n in (0, 1)]
+    fences = {
+        m.body["metadata"]["name"]: m.body["spec"]
+        for m in found
+        if m.body["kind"] == "NetworkPolicy" and m.body["metadata"]["namespace"] == "samdrift"
+    }
+    port = [{"protocol": "TCP", "port": 9464}]
+
+    def pods(name):
+        return [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": f"samdrift-{name}"}}}]
+
+    assert {"to": pods("desk"), "ports": port} in fences["api"]["egress"]
+    assert {"from": pods("api"), "ports": port} in fences["desk"]["ingress"]
+
+
+def test_who_signs_in_is_known_by_the_address_that_envoy_saw():
+    assert "x-samdrift-address" in FORGED
+    (rule,) = by_kind(manifests(EXAMPLES[0]), "HTTPRoute")["samdrift-api"]["spec"]["rules"]
+    assert {match["path"]["value"] for match in rule["matches"]} == {*PEOPLE, "/healthz"}
+    (told,) = rule["filters"]
+    assert told["requestHeaderModifier"] == {
+        "set": [{"name": "x-samdrift-address", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}]
+    }
 
 
 def test_a_model_that_may_sleep_wakes_by_who_waits_and_stays_awake_while_it_answers():

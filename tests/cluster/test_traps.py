@@ -58,6 +58,15 @@ def first_quota(queue):
     return queue["resourceGroups"][0]["flavors"][0]["resources"][0]
 
 
+def first_container(workload):
+    return workload["template"]["spec"]["containers"][0]
+
+
+def first_log(proxy):
+    return proxy["telemetry"]["accessLog"]["settings"][0]
+
+
+DESK_SERVICE = {"kind": "Service", "name": "samdrift-desk", "port": 9002}
 GATEWAY = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "samdrift"}
 ENVOY, AI = "gateway.envoyproxy.io/v1alpha1", "aigateway.envoyproxy.io/v1beta1"
 FIVE, ADAPTERS, OUTSIDE = "five-municipalities", "adapters-and-dedicated", "outside-models"
@@ -68,7 +77,23 @@ SET = [
         FIVE,
         spec("ClientTrafficPolicy", lambda s: s["headers"]["earlyRequestHeaders"]["remove"].remove("x-tenant-id")),
     ),
+    (
+        "forged-identity",
+        FIVE,
+        spec("ClientTrafficPolicy", lambda s: s["headers"]["earlyRequestHeaders"]["remove"].remove("x-samdrift-address")),
+    ),
     ("forged-identity", FIVE, without("ClientTrafficPolicy")),
+    (
+        "waits-for-the-active-desk",
+        FIVE,
+        spec("StatefulSet", lambda s: first_container(s)["readinessProbe"]["httpGet"].update(path="/readyz")),
+    ),
+    ("one-desk-hears", FIVE, spec("EnvoyProxy", lambda s: first_log(s)["sinks"].pop())),
+    (
+        "one-desk-hears",
+        FIVE,
+        spec("EnvoyProxy", lambda s: [k["als"].update(backendRefs=[DESK_SERVICE]) for k in first_log(s)["sinks"]]),
+    ),
     (
         "forged-certificate",
         FIVE,

@@ -18,9 +18,8 @@ from tests.live.communities import CHAT_WEIGHTS, PATIENCE, SAMDRIFT, Community, 
 
 from samdrift.spec.usage import Outcome
 
-BACK = 30.0
-"""Seconds in which the service must be back, however busy the machine is. How fast it is, `make soak` measures: a second or two
-where nothing else runs."""
+BACK = 5.0
+"""Seconds in which the service is back."""
 
 
 def described() -> dict[str, object]:
@@ -246,7 +245,7 @@ def test_ctrl_c_ends_everything(somewhere: Path) -> None:
             began = time.monotonic()
             brief.process.send_signal(signal.SIGINT)
             assert brief.process.wait(PATIENCE) == 0
-            assert time.monotonic() - began < BACK
+            assert time.monotonic() - began < 5
             stream.rest()
             ticket, counted = stream.ticket, stream.counted
         assert all_of(brief) == set()

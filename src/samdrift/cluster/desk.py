@@ -13,8 +13,10 @@ from samdrift.spec.findings import Path
 FILE = "samdrift.yaml"
 DOCUMENT = "samdrift-document"
 SEED = "samdrift-seed"
-"""The Secret whose key `seed` all processes share. The community makes it; nothing secret is rendered."""
+"""The Secret whose key `seed` desks, API and worker share. The community makes it; nothing secret is rendered."""
 _WHY: Path = ("cluster",)
+_LISTENS = {"desk": {"SAMDRIFT_ASK": ASK, "SAMDRIFT_TELL": TELL}, "api": {"SAMDRIFT_LISTEN": API}}
+"""What a process does not open beyond loopback unless told to, whatever its image says."""
 _USER = 65532
 """Nobody's number, in images without users."""
 
@@ -54,23 +56,6 @@ def samdrift(place: Place) -> Iterator[Manifest]:
 def _accounts(place: Place) -> Iterator[Manifest]:
     for name in ("desk", "api", "worker"):
         yield manifest("ServiceAccount", f"samdrift-{name}", place.own, why=_WHY, file=FILE, automountServiceAccountToken=False)
-    yield manifest(
-        "Role",
-        "samdrift-desk-lease",
-        place.own,
-        why=_WHY,
-        file=FILE,
-        rules=[
-            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-            {
-                "apiGroups": ["coordination.k8s.io"],
-                "resources": ["leases"],
-                "resourceNames": ["samdrift-desk"],
-                "verbs": ["get", "update", "patch"],
-            },
-        ],
-    )
-    yield _binding(place, "samdrift-desk-lease", place.own, _WHY, FILE)
     homes: dict[str, str | None] = {place.models: None}
     homes |= {place.home(name): said.organisation for name, _, said in place.served()}
     for home, organisation in homes.items():
@@ -118,10 +103,7 @@ def _container(place: Place, command: str) -> Json:
     environment: list[Json] = [
         {"name": "SAMDRIFT_DOCUMENT", "value": "/etc/samdrift"},
         {"name": "SAMDRIFT_LEDGER", "valueFrom": {"secretKeyRef": {"name": secret_of(place), "key": "uri"}}},
-        {"name": "SAMDRIFT_SEED", "valueFrom": {"secretKeyRef": {"name": SEED, "key": "seed"}}},
-        {"name": "SAMDRIFT_METRICS", "value": f"0.0.0.0:{METRICS}"},
         {"name": "SAMDRIFT_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": "SAMDRIFT_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
     ]
     return {
         "name": "samdrift",
@@ -181,7 +163,15 @@ def _desks(place: Place) -> Manifest:
 
 def _template(place: Place, name: str, ports: dict[str, int], *, token: bool = False, ready: str = "/readyz") -> Json:
     probe = {"periodSeconds": 2, "timeoutSeconds": 1}
-    container = _container(place, name) | {
+    container = _container(place, name)
+    container["env"] += [
+        {"name": "SAMDRIFT_SEED", "valueFrom": {"secretKeyRef": {"name": SEED, "key": "seed"}}},
+        *(
+            {"name": variable, "value": f"0.0.0.0:{port}"}
+            for variable, port in {**_LISTENS.get(name, {}), "SAMDRIFT_METRICS": METRICS}.items()
+        ),
+    ]
+    container |= {
         "ports": [{"name": port, "containerPort": number, "protocol": "TCP"} for port, number in ports.items()],
         "startupProbe": {"httpGet": {"path": "/livez", "port": METRICS}, "periodSeconds": 1, "failureThreshold": 60},
         "livenessProbe": {"httpGet": {"path": "/livez", "port": METRICS}, **probe, "failureThreshold": 5},

@@ -18,6 +18,7 @@ FORGED = (
     "x-org-id",
     "x-tenant-id",
     "x-samdrift-account",
+    "x-samdrift-address",
     "x-samdrift-facts",
     "x-samdrift-fields",
     "x-samdrift-model",
@@ -219,7 +220,6 @@ def _clients(place: Place) -> Manifest:
                 "earlyRequestHeaders": {"remove": list(FORGED)},
                 "xForwardedClientCert": certificate,
                 "withUnderscoresAction": "RejectRequest",
-                "maxRequestHeaderLimit": f"{-(-gateway.max_headers // 1024)}Ki",
                 "requestID": "Generate",
             },
             "path": {"escapedSlashesAction": "RejectRequest"},
@@ -326,7 +326,10 @@ def _engines(place: Place) -> Manifest:
 
 def _pages(place: Place) -> Manifest:
     """Administration and the console: a listener of their own, where people sign in and the desk is not asked."""
-    matches = [{"path": {"type": "PathPrefix", "value": value}} for value in ("/api/v1", "/console", "/healthz")]
+    matches = [{"path": {"type": "PathPrefix", "value": value}} for value in ("/api/v1", "/signin", "/console", "/healthz")]
+    # Who signs in, and who administers, is written down with the address that the connection came from. Envoy Gateway hands
+    # the value on as it is, and Envoy fills it in; what a client wrote there is among what was taken off before.
+    address = {"set": [{"name": "x-samdrift-address", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}]}
     return manifest(
         "HTTPRoute",
         "samdrift-api",
@@ -339,6 +342,7 @@ def _pages(place: Place) -> Manifest:
             "rules": [
                 {
                     "matches": matches,
+                    "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": address}],
                     "backendRefs": [{"kind": "Service", "name": "samdrift-api", "port": API}],
                     "timeouts": {"request": spell_duration(300.0)},
                 }

@@ -136,7 +136,7 @@ def _own_fences(place: Place) -> Iterator[Manifest]:
         pods={"app.kubernetes.io/part-of": "samdrift"},
         into=[{"from": [peer(watchers)], "ports": ports(METRICS)}],
     )
-    # The desk looks at EndpointSlices and holds its lease at the API server, whose address no policy can name.
+    # The desk looks at EndpointSlices at the API server, whose address no policy can name.
     yield fence(
         "to-the-api-server",
         own,

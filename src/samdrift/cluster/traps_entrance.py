@@ -70,6 +70,8 @@ def _identity_headers(objects: Objects, gateway: Found) -> set[str]:
         for rule in items(policy.at("spec.rateLimit.global.rules", [])):
             for selector in items(rule.get("clientSelectors")):
                 found |= {str(h.get("name", "")).lower() for h in items(selector.get("headers")) if h.get("type") == "Distinct"}
+    if any(_leads_to_our_api(objects, r.namespace, {"kind": r.kind, "name": r.name}) for r in objects.of("HTTPRoute")):
+        found.add("x-samdrift-address")  # where our API writes down that somebody came from
     return found - {"", "x-ai-eg-model"}
 
 

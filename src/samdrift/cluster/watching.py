@@ -14,11 +14,11 @@ FILE = "watching.yaml"
 _ALERTS = (
     (
         "SamdriftNoActiveDesk",
-        'sum(up{job=~"samdrift-desk"}) == 0 or absent(up{job=~"samdrift-desk"})',
+        "sum(samdrift_desk_active) == 0 or absent(samdrift_desk_active)",
         "1m",
         "page",
-        "No desk answers: nothing is admitted.",
-        "Look at the pods of samdrift-desk and at their lease.",
+        "No desk is active: nothing is admitted.",
+        "Look at the pods of samdrift-desk, what their /readyz says, and at the database, where their lease is.",
     ),
     (
         "SamdriftModelWithoutSeats",
