@@ -47,8 +47,8 @@ def test_half_of_the_cache_fills_at_once_and_the_rest_over_time(warm):
     times = starts(s, 3.0)
     assert len(times) >= 5
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    # (100 + 50) tokens for 10 s of a cache of 4000, nine tenths of that.
-    assert all(gap == pytest.approx(0.9 * 150 * 10 / CACHE, abs=0.011) for gap in gaps)
+    # (100 + 50) tokens for 10 s of a cache of 4000.
+    assert all(gap == pytest.approx(150 * 10 / CACHE, abs=0.011) for gap in gaps)
 
 
 def test_whoever_is_alone_is_not_held_back(warm):

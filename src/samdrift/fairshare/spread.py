@@ -6,8 +6,8 @@ each holds on average half of its answer, so that more of them fit, and somethin
 
 So, while the cache is half full and somebody else is here too, a request of an organisation that has something running
 starts only once there has been time for those before it: a request takes (input + output/2)·T of the cache, T being the
-seconds that it will speak, of the cache's `tokens` for each second; and `PART` of that many seconds lies between it and the
-next, which makes up for a quarter of a second at most if it was late, and never waits longer than one second. Whoever has nothing
+seconds that it will speak, of the cache's `tokens` for each second; and so many seconds lie between it and the next, which
+makes up for a quarter of a second at most if it was late, and never waits longer than one second. Whoever has nothing
 running, and whoever is alone, is not held back.
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from samdrift.fairshare.memory import Need
 
-PART = 0.9
 LATE = 0.25
 """Seconds that starts may make up for."""
 LONGEST = 1.0
@@ -36,7 +35,7 @@ class Spread:
     def started(self, need: Need, pace: float, tokens: float, now: float) -> None:
         """A request started, and will say `pace` tokens a second. All caches together hold so many `tokens`."""
         if pace > 0 and tokens > 0:
-            gap = PART * (need.input + need.output / 2) * (need.output / pace) / tokens
+            gap = (need.input + need.output / 2) * (need.output / pace) / tokens
             self.until = min(max(self.until, now - LATE) + gap, now + LONGEST)
 
     def holds_back(self, now: float, learnt: int, reserved: float, tokens: float) -> bool:
