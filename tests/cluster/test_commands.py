@@ -1,4 +1,4 @@
-"""`samdrift render` and `samdrift sizes`, as people use them."""
+"""`samdrift render` and `samdrift plan --cluster`, as people use them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_no_secret_stands_in_what_is_rendered(tmp_path, monkeypatch):
 
 
 def test_sizes_say_what_is_needed_and_what_a_guarantee_is_worth():
-    answer = json.loads(run("sizes", FIVE, "--json", "--pace", "chat=40").output)
+    answer = json.loads(run("plan", "--cluster", FIVE, "--json", "--pace", "chat=40").output)
     (pool,) = answer["pools"]
     assert (pool["have"], pool["always"], pool["guaranteed"], pool["most"]) == (16, 5, 6, 13)
     aarhus = answer["members"][0]
@@ -93,7 +93,7 @@ def test_sizes_say_what_is_needed_and_what_a_guarantee_is_worth():
 
 
 def test_sizes_are_said_in_words_and_wrong_use_is_refused():
-    assert "16 in all: 5 always used by shared models, 6 guaranteed to members" in run("sizes", FIVE).output
-    assert run("sizes", FIVE, "--pace", "chat").exit_code == 2
-    assert run("sizes", FIVE, "--pace", "chatt=3").exit_code == 2
-    assert run("sizes", EXAMPLES / "one-machine.yaml").exit_code == 0
+    assert "16 in all: 5 always used by shared models, 6 guaranteed to members" in run("plan", "--cluster", FIVE).output
+    assert run("plan", "--cluster", FIVE, "--pace", "chat").exit_code == 2
+    assert run("plan", "--cluster", FIVE, "--pace", "chatt=3").exit_code == 2
+    assert run("plan", "--cluster", EXAMPLES / "one-machine.yaml").exit_code == 0

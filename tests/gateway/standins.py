@@ -23,9 +23,9 @@ import httpx
 
 from samdrift.gateway.account import Account
 from samdrift.gateway.admission import question_of, response_of
-from samdrift.gateway.desk import Allow, Answer, Deny, Question
 from samdrift.gateway.journal import Journal
 from samdrift.gateway.publishing import Publisher, envoy_command
+from samdrift.gateway.questions import Allow, Answer, Deny, Question
 from samdrift.gateway.receiving import Receiving, listen
 from samdrift.gateway.settlement import Receipt, receipt_of_line
 from samdrift.gateway.snapshot import Places, snapshot_of

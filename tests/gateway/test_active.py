@@ -10,7 +10,7 @@ from tests.gateway.test_desk import Play, answer_of, play, receipt_of
 
 from samdrift.gateway.account import Account
 from samdrift.gateway.active import ActiveDesk, Front, Unwritten
-from samdrift.gateway.desk import Allow, Deny, OpenTicket, Question
+from samdrift.gateway.questions import Allow, Deny, OpenTicket, Question
 from samdrift.spec.problems import Reason
 
 

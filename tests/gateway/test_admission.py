@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samdrift.gateway.admission import question_of, response_of
-from samdrift.gateway.desk import Allow, Deny, Question
+from samdrift.gateway.questions import Allow, Deny, Question
 from samdrift.spec.problems import PROBLEMS, Reason
 
 CHAT = "/v1/chat/completions"

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samdrift.gateway.asking import Caller, answering
-from samdrift.gateway.desk import Allow, Answer, Desk, Question
+from samdrift.gateway.desk import Desk
+from samdrift.gateway.questions import Allow, Answer, Question
 
 HEAD = b"POST /v1/chat/completions?x=1 HTTP/1.1\r\nhost: desk\r\ncontent-length: 0\r\nX-Request-Id: %s\r\n"
 FACTS = b"authorization: Bearer sd-x\r\nx-samdrift-model: chat\r\nx-samdrift-facts: 400;1;100;;\r\n\r\n"

@@ -12,7 +12,7 @@ import pytest
 from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 
 from samdrift.gateway.asking_grpc import Authorizing, authorize_at
-from samdrift.gateway.desk import Allow, Answer, Deny, Question
+from samdrift.gateway.questions import Allow, Answer, Deny, Question
 from samdrift.runtime.serving import tcp_socket
 from samdrift.spec.problems import Reason
 

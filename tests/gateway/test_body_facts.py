@@ -7,7 +7,7 @@ import json
 import pytest
 from tests.gateway.standins import Entrance
 
-from samdrift.gateway.desk import Question
+from samdrift.gateway.questions import Question
 from samdrift.spec.problems import Reason
 
 M = '"model":"chat"'

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.gateway.standins import Entrance, account_of, allow
 
-from samdrift.gateway.desk import Allow, Question
+from samdrift.gateway.questions import Allow, Question
 
 FIELDS = '"cache_prompt":false,"timings_per_token":true'
 READ = {"model", "stream", "max_tokens", "max_completion_tokens", "n", "best_of", "prompt", "cache_salt", "cache_prompt",

@@ -24,7 +24,7 @@ from samdrift.access.refusal import Refusal
 from samdrift.access.roster import Roster
 from samdrift.cli.authority import load_authority, revoke
 from samdrift.gateway import listener
-from samdrift.gateway.desk import Answer, Deny, Question
+from samdrift.gateway.questions import Answer, Deny, Question
 from samdrift.gateway.snapshot import snapshot_of
 from samdrift.spec.document import Spec
 from samdrift.spec.problems import Reason

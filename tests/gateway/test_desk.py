@@ -18,7 +18,8 @@ from samdrift.access.roster import Roster
 from samdrift.fairshare.invariants import violations
 from samdrift.fairshare.stimuli import Tokens
 from samdrift.gateway.account import Account
-from samdrift.gateway.desk import Allow, Answer, Deny, Desk, OpenTicket, Question, Turn
+from samdrift.gateway.desk import Desk
+from samdrift.gateway.questions import Allow, Answer, Deny, OpenTicket, Question, Turn
 from samdrift.gateway.settlement import Receipt
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState

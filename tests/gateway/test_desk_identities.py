@@ -23,7 +23,8 @@ from samdrift.access.principal import Principal, Scope
 from samdrift.access.roster import Roster
 from samdrift.access.tokens import Tokens
 from samdrift.gateway.account import Account
-from samdrift.gateway.desk import Allow, Answer, Deny, Desk, Question
+from samdrift.gateway.desk import Desk
+from samdrift.gateway.questions import Allow, Answer, Deny, Question
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, Replica
 from samdrift.spec.problems import Reason

@@ -11,7 +11,8 @@ from tests.gateway.virtual import played
 
 from samdrift.access.roster import Roster
 from samdrift.fairshare.stimuli import EngineSaid
-from samdrift.gateway.desk import Allow, Desk, Question
+from samdrift.gateway.desk import Desk
+from samdrift.gateway.questions import Allow, Question
 from samdrift.spec.fleet import Fleet, Replica
 
 SALTED = dataclasses.replace(ONE_SEAT, seats=4, salted=True, fields_plain="")

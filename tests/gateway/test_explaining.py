@@ -11,8 +11,8 @@ from tests.gateway.test_desk import CHAT, Play, answer_of, document, play
 
 from samdrift.fairshare.stimuli import Admit, Arrived, Estimate
 from samdrift.gateway.admission import response_of
-from samdrift.gateway.desk import Allow, Deny
 from samdrift.gateway.explaining import Decisions, own_requests, part, spelt, told, told_of_row
+from samdrift.gateway.questions import Allow, Deny
 from samdrift.spec.fleet import Fleet
 from samdrift.spec.problems import Reason
 from samdrift.spec.usage import Outcome, Usage

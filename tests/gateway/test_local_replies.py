@@ -10,7 +10,7 @@ import httpx
 import pytest
 from tests.gateway.standins import CHAT, CUTTING, Entrance, allow, until_gone
 
-from samdrift.gateway.desk import Answer, Deny, Question
+from samdrift.gateway.questions import Answer, Deny, Question
 from samdrift.spec.document import Spec
 from samdrift.spec.problems import PROBLEMS, Reason, render_problem
 from samdrift.spec.usage import Outcome

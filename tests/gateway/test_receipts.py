@@ -13,7 +13,7 @@ import pytest
 from tests.gateway.standins import CHAT, GONE, Entrance, account_of, allow, answer, stream, until_gone
 
 from samdrift.fairshare.stimuli import Tokens
-from samdrift.gateway.desk import Answer, Question
+from samdrift.gateway.questions import Answer, Question
 from samdrift.gateway.settlement import Receipt
 from samdrift.spec.usage import Outcome
 

@@ -18,7 +18,8 @@ from tests.gateway.virtual import played
 from samdrift.fairshare.replay import replay, stimuli_of
 from samdrift.fairshare.share import tree_of
 from samdrift.fairshare.stimuli import Admit, Arrived, LeaseState, Left, Refuse, Restored, Resumed, Snapshot, Ticked
-from samdrift.gateway.desk import Allow, Desk
+from samdrift.gateway.desk import Desk
+from samdrift.gateway.questions import Allow
 from samdrift.gateway.recording import Recording, forget_old
 from samdrift.simulation.recorded import compare
 from samdrift.spec.fleet import Fleet

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.gateway.test_desk import CHAT, EMBED, Play, answer_of, document, play
 
 from samdrift.fairshare.stimuli import Tokens
-from samdrift.gateway.desk import Allow
+from samdrift.gateway.questions import Allow
 from samdrift.gateway.shares import WINDOW, Recent
 from samdrift.spec.fleet import Fleet, Replica
 

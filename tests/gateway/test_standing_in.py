@@ -9,7 +9,8 @@ from typing import Any
 from tests.gateway.test_desk import ONE_SEAT, Play, answer_of, document, play
 
 from samdrift.gateway.account import Account
-from samdrift.gateway.desk import Allow, Deny, Desk
+from samdrift.gateway.desk import Desk
+from samdrift.gateway.questions import Allow, Deny
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
 from samdrift.spec.problems import Reason

@@ -6,7 +6,8 @@ import asyncio
 
 from samdrift.access.keys import mint_key
 from samdrift.access.roster import Roster
-from samdrift.gateway.desk import Allow, Deny, Desk, Question
+from samdrift.gateway.desk import Desk
+from samdrift.gateway.questions import Allow, Deny, Question
 from samdrift.gateway.settlement import Receipt
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, Replica

@@ -36,7 +36,6 @@ _COMMANDS = {
     "rollback": ("samdrift.cli.document", "rollback_command", "Put an older revision into force again."),
     "schema": ("samdrift.cli.check", "schema_command", "Print the JSON Schema of the document."),
     "simulate": ("samdrift.cli.simulate", "simulate_command", "What if: workloads, schedulers and shares, in virtual time."),
-    "sizes": ("samdrift.cli.plan_cluster", "sizes_command", "How many devices it needs, and what each guarantee is worth."),
     "status": ("samdrift.cli.status", "status_command", "Who runs, who waits, whose share is used: live."),
     "tokens": ("samdrift.cli.tokens", "tokens_group", "Create, list and revoke administrative tokens."),
     "up": ("samdrift.cli.up", "up_command", "Run a whole community on this machine."),

@@ -12,6 +12,7 @@ import click
 
 from samdrift.cli.administering import Administering, server_options
 from samdrift.cli.data_folder import columns
+from samdrift.cluster.sizes import PACE
 from samdrift.reading import DocumentRejected, DocumentUnreadable, document_text
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
@@ -22,19 +23,31 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print it as JSON."
 
 @click.command("plan")
 @click.argument("document", type=click.Path(path_type=Path))
+@click.option("--cluster", is_flag=True,
+    help="Say instead how many devices of which kind it needs, and what each member is due: devices, seats, tokens a second.")
+@click.option("--pace", multiple=True, metavar="MODEL=N",
+    help=f"With --cluster: tokens a second that one seat of a model was measured to give (default: {PACE:g}). May be repeated.")
 @_JSON
 @server_options
-def plan_command(document: Path, as_json: bool, api: Administering) -> None:
+def plan_command(document: Path, cluster: bool, pace: tuple[str, ...], as_json: bool, api: Administering) -> None:
     """Say what DOCUMENT, a file or a folder, would change in the service that runs. Nothing is changed.
 
-    Exit code 0 if it can be applied, 1 if not.
+    Exit code 0 if it can be applied, 1 if not; with --cluster, which asks no service, 1 if more is promised than there is.
 
     \b
     Examples:
       samdrift plan community.yaml
       samdrift plan community/ --json | jq '.changes[] | select(.restart)'
       samdrift plan community.yaml --server https://ai.example.dk
+      samdrift plan community.yaml --cluster --pace chat=42
     """
+    if cluster:
+        from samdrift.cli.plan_cluster import say_sizes
+
+        say_sizes(document, pace, as_json=as_json)
+        return
+    if pace:
+        raise click.UsageError("--pace goes with --cluster.")
     found = api.send("POST", "revisions", "plan", body={"text": _text_of(document)}).body
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))

@@ -1,4 +1,4 @@
-"""`samdrift sizes`: how many devices the document needs, and what a guarantee is worth."""
+"""`samdrift plan --cluster`: how many devices the document needs, and what a guarantee is worth."""
 
 from __future__ import annotations
 
@@ -14,25 +14,9 @@ from samdrift.cluster.sizes import PACE, Sizes, sizes_of
 from samdrift.reading import DocumentRejected, DocumentUnreadable, read_document
 
 
-@click.command("sizes")
-@click.argument("document", type=click.Path(path_type=Path))
-@click.option(
-    "--pace",
-    multiple=True,
-    metavar="MODEL=N",
-    help=f"Tokens a second that one seat of a model was measured to give (default: {PACE:g}). May be repeated.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-def sizes_command(document: Path, pace: tuple[str, ...], as_json: bool) -> None:
-    """How many devices of which kind the models of DOCUMENT need, and what each member is due: devices, seats, tokens a second.
-
-    Exit code 1 if more is promised than there is.
-
-    \b
-    Examples:
-      samdrift sizes community.yaml
-      samdrift sizes community.yaml --pace chat=42 --json
-    """
+def say_sizes(document: Path, pace: tuple[str, ...], *, as_json: bool) -> None:
+    """Print how many devices of which kind the models of `document` need, and what each member is due. Ends the command, with
+    exit code 1 if more is promised than there is, 2 if it cannot be read."""
     measured = {}
     for one in pace:
         model, _, number = one.partition("=")

@@ -50,7 +50,7 @@ _ALERTS = (
         "30m",
         "ticket",
         "Pods wait for devices that do not become free.",
-        "Compare `samdrift sizes` with what the nodes have.",
+        "Compare `samdrift plan --cluster` with what the nodes have.",
     ),
 )
 _PANELS = (

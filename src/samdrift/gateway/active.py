@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from samdrift.gateway.desk import Allow, Answer, Deny, Desk, OpenTicket, Question
+from samdrift.gateway.desk import Desk
+from samdrift.gateway.questions import Allow, Answer, Deny, OpenTicket, Question
 from samdrift.gateway.settlement import Receipt
 from samdrift.spec.problems import Reason
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-from samdrift.gateway.desk import Allow, Answer, Question
 from samdrift.gateway.local_replies import DESK_UNAVAILABLE
+from samdrift.gateway.questions import Allow, Answer, Question
 from samdrift.spec.problems import PROBLEMS, Reason, render_problem
 
 _UNPARSED = (Reason.TOO_DEEP, Reason.TOO_COMPLEX, Reason.UNSUPPORTED_MEDIA)

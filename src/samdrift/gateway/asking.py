@@ -17,7 +17,7 @@ from typing import Protocol, cast
 import httptools
 
 from samdrift.gateway.admission import question_of, response_of
-from samdrift.gateway.desk import Answer, Deny, Question
+from samdrift.gateway.questions import Answer, Deny, Question
 from samdrift.spec.problems import Reason
 
 _MOST_HEADERS = 64

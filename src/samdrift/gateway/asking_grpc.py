@@ -20,7 +20,7 @@ from google.rpc import status_pb2
 
 from samdrift.gateway.admission import question_of, response_of
 from samdrift.gateway.asking import Answers
-from samdrift.gateway.desk import Allow, Answer, Deny
+from samdrift.gateway.questions import Allow, Answer, Deny
 from samdrift.spec.problems import PROBLEMS, Reason
 
 HEALTH = "samdrift.desk"

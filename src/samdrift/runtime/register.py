@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from samdrift.gateway.account import Account
 from samdrift.gateway.active import Unwritten
-from samdrift.gateway.desk import OpenTicket
+from samdrift.gateway.questions import OpenTicket
 from samdrift.ledger.open_tickets import Open, OpenTickets, TermOver
 from samdrift.ledger.troubles import LedgerUnavailable
 

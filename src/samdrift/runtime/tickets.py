@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from samdrift.gateway.desk import OpenTicket
 from samdrift.gateway.placing import place_json
+from samdrift.gateway.questions import OpenTicket
 
 _TICKETS: TypeAdapter[list[OpenTicket]] = TypeAdapter(list[OpenTicket])
 

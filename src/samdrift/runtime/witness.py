@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from samdrift.gateway.account import Account
-from samdrift.gateway.desk import Turn
+from samdrift.gateway.questions import Turn
 from samdrift.ledger.writing import UsageWriter
 from samdrift.observe.metrics import Metrics
 from samdrift.observe.tracing import Tracing

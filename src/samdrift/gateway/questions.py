@@ -1,0 +1,92 @@
+"""What Envoy asks the desk, what the desk answers, and who is told of it. Values, and one protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from samdrift.gateway.account import Account
+from samdrift.spec.problems import Reason
+from samdrift.spec.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What Envoy asks: headers and the facts that it read of the body. `size` is in bytes. `fault` is what is wrong with
+    the body, if anything, and `detail` the name of the field in question. `certificate` is what Envoy says of the client's."""
+
+    ticket: str
+    authorization: str | None
+    path: str
+    model: str
+    size: int
+    stream: bool
+    max_output: int | None
+    fault: Reason | None
+    detail: str
+    traceparent: str | None = None
+    certificate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Yes: on this replica, on this account, with these fields in front of the body."""
+
+    ticket: str
+    replica: str
+    account: str
+    fields: str
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """No, and why. `retry_after` in seconds, None where trying again does not help. `share` is what the organisation is
+    due of the model and `ahead` how many of its own requests would be ahead of another try; None where it is not about
+    turns."""
+
+    ticket: str
+    reason: Reason
+    named: dict[str, str]
+    retry_after: float | None = None
+    waited: float = 0.0
+    share: float | None = None
+    ahead: int | None = None
+
+
+Answer = Allow | Deny
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whose turn it was: the scheduler's band, and if its organisation has come back with this ticket and had to wait for its
+    first seat, for how many seconds."""
+
+    band: int = 0
+    reclaimed: float | None = None
+
+
+class Witness(Protocol):
+    """Who is told what happened: metrics, traces, the ledger. Called on the path: it must return at once."""
+
+    def admitted(self, ticket: str, account: Account, traceparent: str | None, turn: Turn) -> None:
+        """A ticket was admitted."""
+
+    def refused(self, reason: Reason, organisation: str | None, model: str | None) -> None:
+        """A request was refused."""
+
+    def settled(self, usage: Usage) -> None:
+        """A ticket has ended, or an exact receipt came after it had lapsed."""
+
+    def receipt(self, kind: str) -> None:
+        """A receipt came: `settled`, `late`, `unknown` or `left` (Envoy never had our answer)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTicket:
+    """An admitted ticket whose receipt has not come. Times are Unix seconds."""
+
+    ticket: str
+    account: Account
+    charged: float
+    at: float
