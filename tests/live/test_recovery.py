@@ -51,6 +51,7 @@ def seconds_until_served(community: Community) -> float:
 def test_an_engine_killed_under_a_stream(sturdy: Community) -> None:
     sturdy.at_rest()
     engine = sturdy.processes()["chat-0"]
+    restarts = sturdy.metric("samdrift_replica_restarts_total", model="chat", replica="chat-0")
     with sturdy.stream() as stream:
         stream.read(4)
         os.kill(engine, signal.SIGKILL)
@@ -60,6 +61,7 @@ def test_an_engine_killed_under_a_stream(sturdy: Community) -> None:
     assert (row.outcome, row.output_tokens, row.estimated) == (Outcome.FAILED, stream.counted, False)
     assert seconds_until_served(sturdy) < BACK
     assert sturdy.processes()["chat-0"] != engine
+    assert sturdy.metric("samdrift_replica_restarts_total", model="chat", replica="chat-0") == restarts + 1
     sturdy.at_rest()
 
 

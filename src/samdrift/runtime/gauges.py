@@ -45,7 +45,7 @@ def readings(
         yield Reading(c.SEATS, replica.seats, labels)
         yield Reading(c.SEATS_IN_USE, seats.get(replica.name, (0, 0))[0], labels)
         yield Reading(c.REPLICA_UP, replica.state is ReplicaState.UP, labels)
-        yield Reading(c.REPLICA_RESTARTS, max(0, replica.generation - 1), labels)
+        yield Reading(c.REPLICA_RESTARTS, replica.generation, labels)
     yield Reading(c.GATEWAY_UP, vitals.envoy_up)
     yield Reading(c.GATEWAY_RESTARTS, vitals.envoy_restarts)
     for fate, rows in (("written", writer.committed), ("dropped", writer.dropped), ("unfit", writer.unfit)):

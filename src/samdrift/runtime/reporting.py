@@ -30,7 +30,7 @@ def status_of(
     seats = desk.scheduler.seats()
     replicas = [
         {"name": r.name, "model": r.model, "state": r.state.value, "seats": r.seats, "in_use": seats.get(r.name, (0, 0))[0],
-            "restarts": max(0, r.generation - 1)}
+            "restarts": r.generation}
         for r in vitals.fleet.replicas
     ]  # fmt: skip
     return {
