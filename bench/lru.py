@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import uvloop
 from samdrift.engines import housing
 from samdrift.engines.residents import Device, Load, Plan, Release, Resident, Step, Want
 from samdrift.runtime.community import Community
+from samdrift.runtime.troubles import leaves
 from samdrift.spec.demand import Demand
 
 
@@ -65,4 +67,9 @@ if __name__ == "__main__":
     policy, document, data = sys.argv[1:]
     if policy == "lru":
         housing.plan = least_recently_used
-    uvloop.run(_serve(Path(document), Path(data)))
+    try:
+        uvloop.run(_serve(Path(document), Path(data)))
+    except* Exception as group:  # noqa: BLE001 - the traces go to the log, and the measurement ends with it
+        for error in leaves(group):
+            traceback.print_exception(error)
+        sys.exit(1)

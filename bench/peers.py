@@ -28,8 +28,9 @@ import yaml
 
 from bench.gateway import BUSY, Round, plain
 from bench.load import load
+from bench.ports import free_port
 from bench.report import Figure, keep, middle, ratio, show
-from bench.subjects import ROOT, Broken, Subject, answers, fake_engine, family_of, free_port, process, product, until
+from bench.subjects import ROOT, Broken, Subject, answers, fake_engine, family_of, process, product, until
 
 PEERS = ROOT / "build/peers"
 LITELLM, PORTKEY = "1.102.4", "1.15.2"

@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 import envoy
 import yaml
 
+from bench.ports import free_port
 from samdrift.access.keys import ID_BYTES, SECRET_BYTES, mint_key
 from samdrift.ledger.ledger import Ledger
 
@@ -58,13 +58,6 @@ def family_of(pid: int) -> dict[int, str]:
     while new := {p: name for p, (parent, name) in parents.items() if parent in found and p not in found}:
         found |= new
     return found
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listened at just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(

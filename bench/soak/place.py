@@ -8,7 +8,6 @@ import os
 import secrets
 import select
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import httpx
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.ports import free_ports
 from samdrift.access.keys import ID_BYTES, SECRET_BYTES, mint_key
 from samdrift.ledger.ledger import Ledger
 from samdrift.runtime.clock import wall
@@ -74,7 +74,7 @@ class Place:
         self.folder, self.data, self._per_token = folder, folder / "data", per_token
         self.record = folder / "engine.lines"
         self._engine_socket = folder / "engine.sock"
-        front, metrics = _free_ports(2)
+        front, metrics = free_ports(2)
         self.front, self._watch = ("127.0.0.1", front), f"http://127.0.0.1:{metrics}/metrics"
         self.members: tuple[Member, ...] = ()
         self._engine: subprocess.Popen[bytes] | None = None
@@ -227,11 +227,3 @@ def _kill(pid: int | None) -> None:
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as made:
-        sockets = [made.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import httpx
 import yaml
+from bench.ports import free_ports
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -49,14 +49,6 @@ def no_kueue():
         subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True) if shutil.which("unshare") else None
     )
     return None if private and private.returncode == 0 else "Kueue needs a mount namespace of its own here, which takes root"
-
-
-def free_ports(count):
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def certificate(folder, name="tls", addresses=("127.0.0.1",), names=("localhost",)):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import httpx
+from bench.ports import free_port
 
 from samdrift.gateway.account import Account
 from samdrift.gateway.admission import question_of, response_of
@@ -208,13 +209,6 @@ class StandInApi:
         headers = _texts(scope)
         self.came.add(Served(dict(headers).get("x-request-id", ""), scope["path"], headers, b""))
         await answer(send, b'{"api": true}')
-
-
-def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago."""
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        return int(made.getsockname()[1])
 
 
 class Entrance:

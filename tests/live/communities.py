@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import httpx
 import yaml
+from bench.ports import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 
 from samdrift.ledger.ledger import Ledger
@@ -47,15 +48,6 @@ def until(found: Callable[[], T | None], what: str, within: float = PATIENCE) ->
             return value
         assert time.monotonic() < end, f"{what}: not within {within:.0f} s"
         time.sleep(0.02)
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports on loopback that were free a moment ago."""
-    with contextlib.ExitStack() as made:
-        sockets = [made.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def document(**changes: Any) -> Json:

@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 import yaml
-from tests.live.communities import SAMDRIFT, free_ports, until
+from bench.ports import free_ports
+from tests.live.communities import SAMDRIFT, until
 
 from samdrift.access.keys import ID_BYTES, SECRET_BYTES, mint_key
 from samdrift.gateway.publishing import Publisher, envoy_command

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from bench.ports import free_ports
 from tests.ledger.postgres import Cluster
-from tests.live.communities import SAMDRIFT, free_ports, until
+from tests.live.communities import SAMDRIFT, until
 from tests.processes.commons import ENVIRONMENT, Commons
 
 from samdrift.access.admin_tokens import ID_BYTES, SECRET_BYTES, mint_token

@@ -13,8 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+from bench.ports import free_ports
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, sync_playwright
-from tests.live.communities import Community, document, free_ports, until
+from tests.live.communities import Community, document, until
 
 CHROMIUM = Path("/usr/bin/chromium")
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench.ports import free_ports
 from playwright.sync_api import expect
-from tests.live.communities import free_ports
 from tests.signin.people_live import People, chromium, running, somebody
 
 BUILT = Path(__file__).parents[2] / "build/dex"

@@ -26,6 +26,7 @@ from samdrift.runtime.community import Community
 from samdrift.runtime.folders import DataFolderBusy, make_folders
 from samdrift.runtime.guardian import CRASHED, end_with_parent
 from samdrift.runtime.serving import PortTaken
+from samdrift.runtime.troubles import leaves
 
 _DEMO_KEY = "demo"
 _UNDERSTOOD = (DocumentRejected, DocumentUnreadable, DataFolderBusy, LedgerUnavailable, PortTaken, RecordsError, SocketsError,
@@ -47,19 +48,14 @@ def control_command(document: Path, data: Path, demo: bool, again: bool, kept: b
         keys = _demo_keys(document, data) if demo and not again else {}
         uvloop.run(_serve(document, data, Announcer(data, keys, again=again), kept=again or kept))
     except* _UNDERSTOOD as group:
-        for error in _flat(group):
+        for error in leaves(group):
             click.echo(str(error), err=True)
         sys.exit(1)
-    except* Exception:  # noqa: BLE001 - the trace goes to the terminal, and the guardian starts us again
-        traceback.print_exc()
+    except* Exception as group:  # noqa: BLE001 - the traces go to the terminal, and the guardian starts us again
+        for error in leaves(group):
+            traceback.print_exception(error)
         sys.exit(CRASHED)
 
-
-def _flat(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _flat(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
 
 
 async def _serve(document: Path, data: Path, announcer: Announcer, *, kept: bool) -> None:

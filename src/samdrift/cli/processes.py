@@ -19,6 +19,7 @@ from samdrift.reading import DocumentRejected, DocumentUnreadable
 from samdrift.runtime.finding import Unreachable
 from samdrift.runtime.serving import PortTaken
 from samdrift.runtime.surroundings import Misconfigured, Surroundings
+from samdrift.runtime.troubles import leaves
 from samdrift.spec.secret_references import MissingReference
 
 _UNDERSTOOD = (DocumentRejected, DocumentUnreadable, LedgerUnavailable, PortTaken, Misconfigured, MissingReference, Unreachable,
@@ -112,7 +113,7 @@ def _run(make: Callable[[Surroundings], _Process]) -> None:
     try:
         uvloop.run(_serve(make))
     except* _UNDERSTOOD as group:
-        for error in _flat(group):
+        for error in leaves(group):
             click.echo(f"{error}", err=True)
         sys.exit(1)
 
@@ -122,10 +123,3 @@ async def _serve(make: Callable[[Surroundings], _Process]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, process.stop)
     await process.run()
-
-
-def _flat(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _flat(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found

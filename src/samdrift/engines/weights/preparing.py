@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from samdrift.spec.weights import Precision
 # plane that was killed is back sooner.
 if TYPE_CHECKING:
     from samdrift.engines.ggufs import Head
+
+_importing = threading.Lock()
 
 Wanted = Literal["gguf", "safetensors"]
 """What an engine loads: one GGUF file, or a folder with safetensors and what stands beside them."""
@@ -47,6 +50,7 @@ def prepare(reference: str, *, base: Path, cache: Path, step: Step, precision: P
     made into, `licence` the one that the document accepts, `wanted` what the engine loads. Takes from milliseconds to hours:
     call it in a thread, and set `means.stop` to end it. Raises WeightsError.
     """
+    import_slow_modules()
     means = means or Means()
     store = Cache(cache, means.settings.cache)
     try:
@@ -64,6 +68,17 @@ def prepare(reference: str, *, base: Path, cache: Path, step: Step, precision: P
         return Weights(found.path, head, said, found.origin)
     except OSError as error:
         raise disk_trouble(error, f"Preparing {reference}") from error
+
+
+def import_slow_modules() -> None:
+    """Import what is imported late here, by one thread at a time. Models are prepared in threads beside each other; where two
+    begin with different modules of a package that imports itself in a circle, as `gguf` does, each waits for the other, and
+    Python ends one of them with an error."""
+    with _importing:
+        import samdrift.engines.conversion
+        import samdrift.engines.weights.folders
+        import samdrift.engines.weights.obtaining
+        import samdrift.engines.weights.quantising  # noqa: F401 - they are looked up again where they are used
 
 
 @dataclass(frozen=True, slots=True)
