@@ -6,6 +6,7 @@ import asyncio
 import base64
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -14,6 +15,8 @@ from tests.live.communities import Community, Stream, until
 from samdrift.spec.usage import Outcome
 
 HELLO = [{"role": "user", "content": "Say hello."}]
+ENDLESS: Any = {"temperature": 0, "extra_body": {"ignore_eos": True}}
+"""The most likely answer, and no end before `max_tokens`: a model left to chance has now and then said all after three words."""
 
 
 def client_of(community: Community, key: str) -> openai.OpenAI:
@@ -36,7 +39,7 @@ def test_models_are_those_that_the_key_may_use(community: Community, client: ope
 
 
 def test_a_chat_is_answered_and_the_ledger_says_exactly_what_it_took(community: Community, client: openai.OpenAI) -> None:
-    raw = client.chat.completions.with_raw_response.create(model="chat", messages=HELLO, max_tokens=5)
+    raw = client.chat.completions.with_raw_response.create(model="chat", messages=HELLO, max_tokens=5, **ENDLESS)
     answer = raw.parse()
     assert answer.choices[0].message.content
     assert answer.model == "chat"
@@ -53,7 +56,7 @@ def test_a_chat_is_answered_and_the_ledger_says_exactly_what_it_took(community: 
 
 def test_a_stream_comes_in_pieces_and_is_counted(community: Community, client: openai.OpenAI) -> None:
     with client.chat.completions.with_streaming_response.create(
-        model="chat", messages=HELLO, max_tokens=6, stream=True
+        model="chat", messages=HELLO, max_tokens=6, stream=True, **ENDLESS
     ) as raw:
         chunks = list(raw.parse())
     assert all(chunk.choices for chunk in chunks), "a client that did not ask for usage must not see an empty choice"
@@ -66,7 +69,7 @@ def test_a_stream_comes_in_pieces_and_is_counted(community: Community, client: o
 
 def test_a_stream_says_its_usage_if_asked_and_the_ledger_agrees(community: Community, client: openai.OpenAI) -> None:
     with client.chat.completions.with_streaming_response.create(
-        model="chat", messages=HELLO, max_tokens=6, stream=True, stream_options={"include_usage": True}
+        model="chat", messages=HELLO, max_tokens=6, stream=True, stream_options={"include_usage": True}, **ENDLESS
     ) as raw:
         chunks = list(raw.parse())
     assert chunks[-1].choices == []
@@ -77,14 +80,14 @@ def test_a_stream_says_its_usage_if_asked_and_the_ledger_agrees(community: Commu
 
 
 def test_completions(community: Community, client: openai.OpenAI) -> None:
-    raw = client.completions.with_raw_response.create(model="chat", prompt="The capital of Denmark is", max_tokens=4)
+    raw = client.completions.with_raw_response.create(model="chat", prompt="The capital of Denmark is", max_tokens=4, **ENDLESS)
     answer = raw.parse()
     assert answer.choices[0].text
     assert answer.usage is not None
     row = community.usage(raw.headers["x-samdrift-ticket"])
     assert (row.input_tokens, row.output_tokens) == (answer.usage.prompt_tokens, answer.usage.completion_tokens)
     with client.completions.with_streaming_response.create(
-        model="chat", prompt="The capital of Denmark is", max_tokens=4, stream=True
+        model="chat", prompt="The capital of Denmark is", max_tokens=4, stream=True, **ENDLESS
     ) as streamed:
         pieces = list(streamed.parse())
     assert "".join(piece.choices[0].text for piece in pieces)
