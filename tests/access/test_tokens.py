@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,9 @@ from tests.access.issuer import (
 
 from samdrift.access.keysets import KeySet, key_set_of
 from samdrift.access.principal import Principal
+from samdrift.access.pseudonyms import pseudonym
 from samdrift.access.refusal import Refusal
+from samdrift.access.refused_tokens import By, RefusedToken, RefusedTokens
 from samdrift.access.roster import Roster
 from samdrift.access.tokens import Tokens
 from samdrift.spec.document import Spec
@@ -334,6 +337,68 @@ def test_two_keys_of_one_name_are_neither() -> None:
 def test_what_is_no_set_of_keys_says_why(text: bytes, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         key_set_of(text)
+
+
+# -- those that are refused -----------------------------------------------------------------------------------------------
+
+KEY = b"u" * 32
+
+
+def refusal(by: By = "token", named: str = "jti-1", organisation: str = "aarhus", **more: Any) -> RefusedToken:
+    usual: dict[str, Any] = {"issued_before": None, "until": NOW + 1_000, "created_at": NOW, "reason": "it leaked"}
+    return RefusedToken("r1", organisation, by, named, **{**usual, **more})
+
+
+def despite(refused: RefusedToken, text: str, now: float = NOW) -> Reason | str:
+    """Whose token it is all the same, or why not."""
+    tokens = Tokens(SPEC, {"idp": KEYS}, refused=RefusedTokens([refused], KEY))
+    answer = tokens.decide(text, now)
+    return answer.reason if isinstance(answer, Refusal) else answer.organisation
+
+
+def of_anna(**more: Any) -> RefusedToken:
+    return refusal("user", pseudonym(KEY, more.get("organisation", "aarhus"), "anna"), **more)
+
+
+def test_one_token_is_refused_by_its_id_and_no_other() -> None:
+    assert despite(refusal(), token(jti="jti-1")) is Reason.REFUSED_TOKEN
+    for other in (token(jti="jti-2"), token(), token(jti=1), token(jti="jti-1 ")):
+        assert despite(refusal(), other) == "aarhus"
+
+
+def test_a_refusal_is_for_the_tokens_of_ones_own_organisation() -> None:
+    foreign = token(jti="jti-1", org=None, realm={"org": "viborg"})
+    assert despite(refusal(), foreign) == "viborg", "they share an issuer, and nobody shuts out another's people"
+    assert despite(refusal(organisation="viborg"), foreign) is Reason.REFUSED_TOKEN
+    assert despite(of_anna(organisation="viborg"), token()) == "aarhus"
+
+
+def test_tokens_of_a_user_are_refused_that_were_issued_before() -> None:
+    skew = SPEC.issuers["idp"].skew
+    before = of_anna(issued_before=NOW)
+    assert despite(before, token(iat=NOW - 300)) is Reason.REFUSED_TOKEN
+    assert despite(before, token(iat=NOW + skew - 1)) is Reason.REFUSED_TOKEN, "as far as the issuer's clock may differ"
+    assert despite(before, token(iat=None)) is Reason.REFUSED_TOKEN, "it may have been issued before"
+    assert despite(before, token(iat=NOW + skew + 1), NOW + skew + 1) == "aarhus"
+    assert despite(before, token(sub="bo", iat=NOW - 300)) == "aarhus"
+    assert despite(of_anna(), token(iat=NOW + 50), NOW + 50) is Reason.REFUSED_TOKEN
+
+
+def test_a_user_is_refused_however_strange_the_name() -> None:
+    for name in ("anna\n", "x" * 300, "\u202eanna"):
+        strange = refusal("user", pseudonym(KEY, "aarhus", name))
+        assert despite(strange, token(sub=name)) is Reason.REFUSED_TOKEN
+    assert despite(refusal("user", pseudonym(KEY, "aarhus", "")), token(sub=None)) == "aarhus", "who has no name is nobody's"
+
+
+def test_a_refusal_ends() -> None:
+    assert despite(refusal(until=NOW + 10), token(jti="jti-1"), NOW + 9) is Reason.REFUSED_TOKEN
+    assert despite(refusal(until=NOW + 10), token(jti="jti-1"), NOW + 10) == "aarhus"
+
+
+def test_that_a_token_is_refused_is_told_only_to_whoever_has_a_good_one() -> None:
+    unsigned = forged({"alg": "RS256", "kid": "one"}, b"x" * 256, jti="jti-1")
+    assert despite(refusal(), unsigned) is Reason.INVALID_TOKEN
 
 
 def _raw(**said: object) -> str:

@@ -13,13 +13,33 @@ import pytest
 from samdrift.access.principal import Principal
 from samdrift.access.roster import Refusal
 from samdrift.api.app import Api, Knowledge
-from samdrift.spec.document import Model
+from samdrift.api.listing import Listed, listing_of
+from samdrift.spec.document import Spec
+from samdrift.spec.fleet import Fleet, Replica, ReplicaState
+from samdrift.spec.names import Named
 from samdrift.spec.problems import Reason, render_problem
 
-MODELS = {
-    "chat-small": Model(weights="file:x", pool="here", context=4096),
-    "embed": Model(weights="file:y", pool="here", task="embed", context=256),
-}
+DOCUMENT = Spec.model_validate({
+    "samdrift": 1,
+    "community": {"name": "Test"},
+    "organisations": {"aarhus": {}},
+    "pools": {"here": {"devices": [{"kind": "cpu"}]}},
+    "models": {
+        "chat-small": {"weights": "file:x", "pool": "here", "context": 4096, "replicas": {"min": 0, "max": 2},
+            "projector": "file:p.gguf", "adapters": {"chat-letters": {"weights": "file:l.gguf"}}},
+        "embed": {"weights": "file:y", "pool": "here", "task": "embed", "context": 2048},
+        "sort": {"weights": "file:z", "pool": "here", "task": "rerank", "seats": 2},
+    },
+})  # fmt: skip
+NAMES = {"chat-small": Named("chat-small", "chat-small"), "chat-letters": Named("chat-letters", "chat-small"),
+    "embed": Named("embed", "embed"), "sort": Named("sort", "sort"), "chat": Named("chat-small", "chat-small")}  # fmt: skip
+FLEET = Fleet((
+    Replica("chat-small-0", "chat-small", "", 4, 4096, ReplicaState.UP),
+    Replica("chat-small-1", "chat-small", "", 4, 4096, ReplicaState.ASLEEP),
+    Replica("embed-0", "embed", "", 4, 512, ReplicaState.UP),
+    Replica("sort-0", "sort", "", 2, 2048, ReplicaState.STARTING),
+))  # fmt: skip
+MODELS = listing_of(DOCUMENT, NAMES, FLEET)
 AARHUS, VIBORG = Principal("aarhus", "default", "k1"), Principal("viborg", "default", "k2")
 
 
@@ -36,7 +56,7 @@ class House:
         known = {"Bearer aarhus": AARHUS, "Bearer viborg": VIBORG, "Bearer old": Refusal(Reason.EXPIRED_KEY)}
         return known.get(authorization, Refusal(Reason.INVALID_KEY, {"detail": "unknown"}))
 
-    def models(self, principal: Principal) -> dict[str, Model]:
+    def models(self, principal: Principal) -> dict[str, Listed]:
         return MODELS if principal is AARHUS else {"embed": MODELS["embed"]}
 
     def ask(self, method: str, path: str, key: str | None = "aarhus", **more: Any) -> httpx.Response:
@@ -67,13 +87,23 @@ def says(answer: httpx.Response, reason: Reason, **named: str) -> None:
 def test_models_are_listed_as_openais_clients_expect(house: House) -> None:
     answer = house.ask("GET", "/v1/models")
     assert answer.status_code == 200
+    usual = {"object": "model", "created": 1_800_000_000, "owned_by": "samdrift"}
+    small = {"task": "generate", "endpoints": ["/v1/chat/completions", "/v1/completions"], "inputs": ["text", "image"],
+        "context": 4096, "state": "up", "seats": {"up": 4, "most": 8}}  # fmt: skip
     assert answer.json() == {"object": "list", "data": [
-        {"id": "chat-small", "object": "model", "created": 1_800_000_000, "owned_by": "samdrift",
-            "endpoints": ["/v1/chat/completions", "/v1/completions"], "context": 4096},
-        {"id": "embed", "object": "model", "created": 1_800_000_000, "owned_by": "samdrift",
-            "endpoints": ["/v1/embeddings"], "context": 256},
+        {"id": "chat-small", **usual, **small},
+        {"id": "chat-letters", **usual, **small, "adapter_of": "chat-small"},
+        {"id": "embed", **usual, "task": "embed", "endpoints": ["/v1/embeddings"], "inputs": ["text"],
+            "context": 512, "state": "up", "seats": {"up": 4, "most": 4}},
+        {"id": "sort", **usual, "task": "rerank", "endpoints": ["/v1/rerank"], "inputs": ["text"],
+            "context": 2048, "state": "starting", "seats": {"up": 0, "most": 2}},
+        {"id": "chat", **usual, **small, "stands_for": "chat-small"},
     ]}  # fmt: skip
     assert house.refused == []
+
+
+def test_a_model_that_nobody_serves_is_listed_as_such() -> None:
+    assert {name: one.state.value for name, one in listing_of(DOCUMENT, NAMES, Fleet()).items()} == dict.fromkeys(NAMES, "down")
 
 
 def test_each_sees_the_models_it_may_use_and_no_others(house: House) -> None:
@@ -116,7 +146,7 @@ def test_health_needs_no_key_and_says_what_is_missing(house: House) -> None:
     assert house.refused == []
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank"])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
 def test_what_engines_answer_is_asked_by_post_only(house: House, method: str, path: str) -> None:
     answer = house.ask(method, path, None)

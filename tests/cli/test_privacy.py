@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from samdrift.cli import main
-from samdrift.cli.privacy_report import markdown, picture
 from samdrift.gateway.placing import place_json
 from samdrift.runtime.canary import CanaryResult, last_result, remember
+from samdrift.runtime.privacy_report import markdown, picture
 from samdrift.spec.document import Spec
 
 SECRET = "postgresql://samdrift:hunter2@db.example.dk/samdrift"

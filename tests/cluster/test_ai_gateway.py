@@ -4,6 +4,10 @@ and told at the real desk."""
 from __future__ import annotations
 
 import base64
+import hashlib
+import http.client
+import http.server
+import io
 import json
 import os
 import shutil
@@ -43,7 +47,7 @@ pytestmark = [
 ]
 needs_ai_gateway = pytest.mark.skipif(bool(gateway_plane.no_ai_gateway()), reason=gateway_plane.no_ai_gateway() or "")
 HOST, OWN, MODELS = "ai.example.dk", "samdrift", "samdrift-models"
-DESKS, ENGINE, DOOR = ("10.1.0.1", "10.1.0.2"), "10.1.0.20", "127.0.0.1:10443"
+DESKS, ENGINE, LARGE, DOOR = ("10.1.0.1", "10.1.0.2"), "10.1.0.20", "10.1.0.21", "127.0.0.1:10443"
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +200,11 @@ def test_both_gateways_accept_every_object_and_find_what_it_names(plane, example
 # A chat completion
 
 
-def pump(source, sink):
+def pump(source, sink, copy=None):
     try:
         while piece := source.recv(65536):
+            if copy is not None:
+                copy += piece
             sink.sendall(piece)
     except OSError:
         pass
@@ -230,6 +236,7 @@ def engine(plane):
             return False
 
     plane.until(healthy, "the engine answers")
+    heard = []
     with socket.create_server((ENGINE, 80)) as door:
 
         def relay():
@@ -240,38 +247,104 @@ def engine(plane):
                     return
                 inside = socket.socket(socket.AF_UNIX)
                 inside.connect(planned.address)
-                for pair in ((caller, inside), (inside, caller)):
-                    threading.Thread(target=pump, args=pair, daemon=True).start()
+                heard.append(bytearray())
+                for way in ((caller, inside, heard[-1]), (inside, caller)):
+                    threading.Thread(target=pump, args=way, daemon=True).start()
 
         threading.Thread(target=relay, daemon=True).start()
-        plane.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": {"name": "chat-predictor", "namespace": MODELS},
-                "spec": {"ports": [{"name": "http", "port": 80}]},
-            }
-        )
-        plane.apply(
-            {
-                "apiVersion": "discovery.k8s.io/v1",
-                "kind": "EndpointSlice",
-                "metadata": {
-                    "name": "chat-predictor-1",
-                    "namespace": MODELS,
-                    "labels": {"kubernetes.io/service-name": "chat-predictor"},
-                },
-                "addressType": "IPv4",
-                "ports": [{"name": "http", "port": 80}],
-                "endpoints": [
-                    {"addresses": [ENGINE], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": "chat-0"}}
-                ],
-            }
-        )
+        endpoint(plane, "chat-predictor", "chat-0", ENGINE, 80)
         plane.names[f"chat-predictor.{MODELS}.svc.cluster.local"] = ENGINE
-        yield
+        yield lambda: [request for connection in heard for request in requests_in(bytes(connection))]
         door.shutdown(socket.SHUT_RDWR)
     shutil.rmtree(at)
+
+
+class AsVllm(http.server.BaseHTTPRequestHandler):
+    """Answers as vLLM does (that the wires hold is `tests/engines`' to show), and keeps what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+    heard: list[tuple[dict[str, str], dict]] = []  # noqa: RUF012
+
+    def do_POST(self):
+        body = json.loads(b"".join(self.pieces()))
+        self.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        usage = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 8}}
+        said = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"]}
+        if body.get("stream"):
+            begun = {**said, "choices": [{"index": 0, "delta": {"content": "Hej"}, "finish_reason": "stop"}]}
+            events = [begun, {**said, "choices": [], "usage": usage}]
+            text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+        else:
+            message = {"role": "assistant", "content": "Hej"}
+            text = json.dumps({**said, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage})
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream" if body.get("stream") else "application/json")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def pieces(self):
+        """A body, whose length is said as a whole or piece by piece."""
+        if "content-length" in self.headers:
+            yield self.rfile.read(int(self.headers["content-length"]))
+            return
+        while size := int(self.rfile.readline(), 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+@contextmanager
+def picked_engine(plane):
+    """What KServe makes of a model on vLLM, with stand-ins for vLLM and for the endpoint picker of its InferencePool."""
+    control_plane.certificate(plane.folder, "picker")
+    files = [str(plane.folder / f"picker.{end}") for end in ("crt", "key")]
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    words = ("-m", "tests.cluster.picker", f"{LARGE}:9002", *files, f"{LARGE}:8000")
+    plane.run("picker", *words, program=sys.executable, environment={"PYTHONPATH": path})
+    plane.names[f"large-epp-service.{MODELS}.svc"] = LARGE
+    engine = http.server.ThreadingHTTPServer((LARGE, 8000), AsVllm)
+    threading.Thread(target=engine.serve_forever, daemon=True).start()
+    endpoint(plane, "large-kserve-workload-svc", "large-0", LARGE, 8000)
+    yield lambda: list(AsVllm.heard)
+    engine.shutdown()
+    engine.server_close()
+
+
+def endpoint(plane, service, pod, address, port):
+    """A Service with one pod behind it."""
+    plane.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": service, "namespace": MODELS},
+            "spec": {"ports": [{"name": "http", "port": port}]},
+        }
+    )
+    plane.apply(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": f"{service}-1", "namespace": MODELS, "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": port}],
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": pod}}],
+        }
+    )
+
+
+def requests_in(sent):
+    """What was asked over one connection, each with its headers (RFC 9112; lengths are said, nothing comes in chunks)."""
+    reader = io.BytesIO(sent)
+    while line := reader.readline():
+        headers = http.client.parse_headers(reader)
+        body = reader.read(int(headers.get("content-length", 0)))
+        if line.startswith(b"POST"):
+            yield {name.lower(): value for name, value in headers.items()}, json.loads(body)
 
 
 def samdrift(*words, **environment):
@@ -288,16 +361,21 @@ def samdrift(*words, **environment):
 
 
 class Entrance:
-    """The door of the cluster, as somebody outside sees it. `key` is a's."""
+    """The door of the cluster, as somebody outside sees it. `keys` are two of a's and one of b's; `heard` says what the engine of
+    each model was asked: headers and body of each request."""
 
-    def __init__(self, trusted, key, ledger):
-        self._trusted, self._key, self._ledger = trusted, key, ledger
+    def __init__(self, trusted, keys, ledger, heard):
+        self._trusted, self.keys, self._ledger, self._heard = trusted, keys, ledger, heard
+        self._key = keys[0]
 
-    def ask(self, path="/v1/chat/completions", body=None, *, key=None, headers=None, connected=HOST):
+    def heard(self, model="chat"):
+        return self._heard[model]()
+
+    def ask(self, path="/v1/chat/completions", body=None, *, key=None, headers=None, connected=HOST, content=None):
         sent = {"Host": HOST, **({"Authorization": f"Bearer {key or self._key}"} if key != "" else {}), **(headers or {})}
-        method, named = ("GET" if body is None else "POST"), {"sni_hostname": connected}
+        method, named = ("GET" if body is None and content is None else "POST"), {"sni_hostname": connected}
         with httpx.Client(base_url=f"https://{DOOR}", verify=self._trusted, timeout=60, trust_env=False) as client:
-            return client.request(method, path, json=body, headers=sent, extensions=named)
+            return client.request(method, path, json=body, content=content, headers=sent, extensions=named)
 
     def told(self, ticket):
         """The row of a ticket in the ledger; None as long as there is none."""
@@ -316,7 +394,8 @@ def entrance(plane):
         ledger = house.enter_context(private_cluster()).make_database()
         bodies = rendered(DOCUMENT)
         house.enter_context(applied(plane, bodies))
-        house.enter_context(engine(plane))
+        heard = {"chat": house.enter_context(engine(plane)), "large": house.enter_context(picked_engine(plane))}
+        pools_are_there(plane, bodies)
         authority = tls_secret(plane, [HOST, f"console.{HOST}"])
         for name, data in (("samdrift-db-app", {"uri": ledger}), ("samdrift-seed", {"seed": "5a" * 32})):
             secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": OWN}, "stringData": data}
@@ -324,7 +403,7 @@ def entrance(plane):
         our_pods_run(plane)
         plane.names |= {f"samdrift-desk-{n}.samdrift-desks.{OWN}.svc.cluster.local": at for n, at in enumerate(DESKS)}
         samdrift("migrate", SAMDRIFT_LEDGER=ledger)
-        key = json.loads(samdrift("keys", "create", "a", "--ledger", ledger, "--json"))["key"]
+        keys = [json.loads(samdrift("keys", "create", whose, "--ledger", ledger, "--json"))["key"] for whose in "aab"]
         image = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(plane.port)}
         for number, desk in enumerate(sorted(pods(plane, OWN, "samdrift-desk"), key=lambda p: p["metadata"]["name"])):
             own = {f"SAMDRIFT_{name}": f"{DESKS[number]}:{port}" for name, port in (("ASK", 9001), ("TELL", 9002))}
@@ -332,9 +411,6 @@ def entrance(plane):
             plane.run_pod(
                 desk, {"samdrift": (sys.executable, "-m", "samdrift.cli")}, {**image, **own, **metrics}, f"desk-{number}"
             )
-        api = pods(plane, OWN, "samdrift-api")[0]
-        listen = {"SAMDRIFT_LISTEN": "0.0.0.0:8090", "SAMDRIFT_METRICS": "127.0.0.1:9465"}
-        del listen, api
         plane.until(lambda: any(plane.answers(f"http://{at}:9464/readyz") for at in DESKS), "a desk is active")
 
         def envoys():
@@ -351,7 +427,7 @@ def entrance(plane):
             },
         )
         trusted = ssl.create_default_context(cafile=str(authority))
-        door = Entrance(trusted, key, ledger)
+        door = Entrance(trusted, keys, ledger, heard)
 
         def open_():
             try:
@@ -396,6 +472,88 @@ def test_nobody_gets_in_without_the_desk(entrance):
     assert entrance.ask(body=HELLO, connected=f"console.{HOST}").status_code in (404, 421)
     # Not Envoy AI Gateway, which would tell everybody: our API is asked, which does not run here.
     assert entrance.ask("/v1/models", key="").status_code == 503
+
+
+def salt_of(key):
+    return hashlib.sha256(f"samdrift prompts\0Bearer {key}\0".encode()).hexdigest()[:32]
+
+
+@needs_ai_gateway
+@pytest.mark.parametrize("stream", [False, True], ids=["at once", "in a stream"])
+@pytest.mark.parametrize("model", ["chat", "large"])
+def test_an_engine_keeps_the_prompts_of_each_key_apart_and_sees_no_key(entrance, model, stream):
+    asked = {**HELLO, "model": model, "stream": stream}
+    for key in entrance.keys:
+        answer = entrance.ask(body=asked, key=key, headers={"cookie": "session=mine"})
+        assert answer.status_code == 200, answer.text
+        ticket = answer.headers["x-samdrift-ticket"]
+        ((headers, body),) = (one for one in entrance.heard(model) if one[0]["x-request-id"] == ticket)
+        assert (body.pop("cache_salt"), body.pop("cache_prompt")) == (salt_of(key), False)
+        assert body.pop("stream_options", None) == ({"include_usage": True} if stream else None)
+        assert body == asked
+        assert not {"authorization", "cookie", "x-forwarded-client-cert"} & headers.keys()
+        assert key not in str(headers)
+
+
+@needs_ai_gateway
+def test_what_vllm_remembered_is_in_the_ledger_as_its_own(plane, entrance):
+    answer = entrance.ask(body={**HELLO, "model": "large"})
+    row = plane.until(lambda: entrance.told(answer.headers["x-samdrift-ticket"]), "the receipt is in the ledger")
+    assert row == ("a", "large", "large@large-0", "completed", 9, 1)
+
+
+@needs_ai_gateway
+def test_whoever_is_not_let_in_hears_it_from_the_desk_whatever_they_sent(entrance):
+    assert entrance.ask("/v1/nothing", body={}, key="").json()["error"]["code"] == "missing_api_key"
+    assert entrance.ask(body=["no", "object"]).json()["error"]["code"] == "invalid_json"
+    assert entrance.ask("/v1/nothing", body=HELLO).json()["error"]["code"] == "endpoint_not_supported"
+
+
+@needs_ai_gateway
+def test_what_only_looks_like_json_is_settled_as_a_failure_and_reaches_no_engine(plane, entrance):
+    before = len(entrance.heard())
+    answer = entrance.ask(content=b'{"model":"chat","messages":[],}', headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    row = plane.until(lambda: entrance.told(answer.headers["x-samdrift-ticket"]), "the receipt is in the ledger")
+    assert (row[0], row[1], row[4:]) == ("a", "chat", (0, 0))
+    assert row[3] != "completed"
+    assert len(entrance.heard()) == before
+
+
+@needs_ai_gateway
+def test_by_an_alias_one_comes_to_what_it_stands_for(plane, entrance):
+    answer = entrance.ask(body={**HELLO, "model": "usual"})
+    assert answer.status_code == 200, answer.text
+    row = plane.until(lambda: entrance.told(answer.headers["x-samdrift-ticket"]), "the receipt is in the ledger")
+    assert row[:4] == ("a", "chat", "chat@chat-0", "completed")
+
+
+@needs_ai_gateway
+def test_nobody_chooses_whose_prompts_are_remembered_for_them(entrance):
+    before = len(entrance.heard())
+    for field in ("cache_salt", "cache_prompt"):
+        refused = entrance.ask(body={**HELLO, field: salt_of(entrance.keys[2])})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "reserved_field")
+    assert len(entrance.heard()) == before
+
+
+@needs_ai_gateway
+def test_where_another_reads_bodies_before_they_have_their_salts_nothing_passes(plane, entrance):
+    policy = next(body for body in rendered(DOCUMENT) if body["kind"] == "BackendTrafficPolicy")
+    unbuffered = {**policy, "spec": {key: value for key, value in policy["spec"].items() if key != "requestBuffer"}}
+    # A caller who says it has been read is believed as little as ever.
+    assert entrance.ask(body=HELLO, headers={"x-ai-eg-model": "chat"}).status_code == 200
+    plane.apply(unbuffered)
+    try:
+        plane.until(lambda: entrance.ask(body=HELLO).status_code == 503, "the order has changed")
+        before = len(entrance.heard())
+        for stream in (False, True):
+            refused = entrance.ask(body={**HELLO, "stream": stream})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "control_unavailable")
+        assert len(entrance.heard()) == before
+    finally:
+        plane.apply(policy)
+    plane.until(lambda: entrance.ask(body=HELLO).status_code == 200, "the order is right again")
 
 
 @needs_ai_gateway

@@ -119,6 +119,19 @@ def quota(found, queue):
     return group["flavors"][0]["resources"][0]
 
 
+def test_a_replica_takes_as_many_devices_as_its_model_says_unless_the_cluster_says_otherwise(tmp_path):
+    text = next(e for e in EXAMPLES if e.stem == "cluster-five-municipalities").read_text()
+    before = "chat: {weights: file:weights/chat.gguf, pool: gpu, seats"
+    assert before in text
+    document = tmp_path / "document.yaml"
+    text = text.replace(before, before.replace("gpu,", "gpu, devices: 4,"))
+    document.write_text(text.replace("Qwen3-32B, devices: 2", "Qwen3-32B"))
+    kinds = by_kind(manifests(document), "LLMInferenceService")
+    assert [kinds[name]["spec"]["parallelism"] for name in ("chat", "code")] == [{"tensor": 4}, {"tensor": 2}]
+    (main,) = kinds["chat"]["spec"]["template"]["containers"]
+    assert main["resources"]["limits"] == {"nvidia.com/gpu": "4"}
+
+
 def test_guarantee_borrowing_and_lending_become_quotas_and_the_devices_add_up():
     found = manifests(next(e for e in EXAMPLES if e.stem == "cluster-five-municipalities"))
     gpu = {"name": "nvidia.com/gpu"}
@@ -289,6 +302,46 @@ def test_an_adapter_and_its_base_lead_to_the_same_pool_and_a_members_own_model_r
     names = [[match["headers"][0]["value"] for match in rule["matches"]] for rule in rules]
     assert names[0] == ["chat", "aalborg-sag", "hjoerring-brev"]
     assert by_kind(found, "LLMInferenceService")["journal"]["metadata"]["namespace"] == "samdrift-org-region-nord"
+
+
+def test_engines_remember_no_prompts_where_a_member_that_may_use_them_wants_its_own_forgotten():
+    spec = read_document(next(e for e in EXAMPLES if e.stem == "cluster-adapters-and-dedicated"))
+
+    def remembering(**wants):
+        organisations = {
+            name: one.model_copy(update={"prompt_cache": wants.get(name.replace("-", "_"), "key")})
+            for name, one in spec.organisations.items()
+        }
+        found = manifests_of(spec.model_copy(update={"organisations": organisations}), "0.1.0")
+        return {
+            name: "--no-enable-prefix-caching" not in body["spec"]["template"]["containers"][0]["args"]
+            for name, body in by_kind(found, "LLMInferenceService").items()
+        }
+
+    assert remembering() == {"chat": True, "journal": True}
+    assert remembering(aalborg="organisation") == {"chat": True, "journal": True}
+    assert remembering(aalborg="none") == {"chat": False, "journal": True}
+    assert remembering(region_nord="none")["journal"] is False
+
+
+def test_bodies_are_read_and_salted_before_the_desk_is_asked_and_read_by_others_after():
+    found = manifests(EXAMPLES[0], reading="function envoy_on_request(handle) end -- reads\n")
+    (policy,) = by_kind(found, "EnvoyExtensionPolicy").values()
+    reading, keeping_apart = (lua["inline"] for lua in policy["spec"]["lua"])
+    assert "reads" in reading
+    assert "cache_salt" in keeping_apart
+    assert "@" not in keeping_apart
+    (proxy,) = by_kind(found, "EnvoyProxy").values()
+    asked = "envoy.filters.http.ext_authz"
+    moves = proxy["spec"]["filterOrder"]
+    assert {move["name"].rpartition(".")[2]: (move.get("before"), move.get("after")) for move in moves} == {
+        "lua": (asked, None),
+        "jwt_authn": (asked, None),
+        "buffer": (None, asked),
+    }
+    (towards,) = by_kind(found, "BackendTrafficPolicy").values()
+    (clients,) = by_kind(found, "ClientTrafficPolicy").values()
+    assert towards["spec"]["requestBuffer"]["limit"] == clients["spec"]["connection"]["bufferLimit"]
 
 
 def test_what_is_outside_is_reached_with_tls_and_a_key_that_stands_in_no_manifest():

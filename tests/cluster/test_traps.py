@@ -12,11 +12,13 @@ from samdrift.cli import main
 from samdrift.cluster.foreign import Found, Objects, Unreadable, read
 from samdrift.cluster.rendering import files_of, manifests_of
 from samdrift.cluster.traps import traps_in
+from samdrift.gateway.listener import read_body
 from samdrift.reading import read_document
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+READING = read_body(frozenset({"cache_prompt"}))
 BASE = {
-    name: files_of(manifests_of(read_document(EXAMPLES / f"cluster-{name}.yaml"), "0.1.0"))
+    name: files_of(manifests_of(read_document(EXAMPLES / f"cluster-{name}.yaml"), "0.1.0", READING))
     for name in ("five-municipalities", "adapters-and-dedicated", "outside-models")
 }
 
@@ -69,6 +71,7 @@ def first_log(proxy):
 DESK_SERVICE = {"kind": "Service", "name": "samdrift-desk", "port": 9002}
 GATEWAY = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "samdrift"}
 ENVOY, AI = "gateway.envoyproxy.io/v1alpha1", "aigateway.envoyproxy.io/v1beta1"
+BUFFER_FIRST = {"name": "envoy.filters.http.buffer", "before": "envoy.filters.http.lua"}
 FIVE, ADAPTERS, OUTSIDE = "five-municipalities", "adapters-and-dedicated", "outside-models"
 
 SET = [
@@ -260,6 +263,25 @@ SET = [
             bodies.remove(b) for b in list(bodies) if b["kind"] == "NetworkPolicy" and b["metadata"]["name"] == "pickers"
         ],
     ),
+    ("shared-prompts", FIVE, without("EnvoyExtensionPolicy")),
+    ("shared-prompts", FIVE, spec("EnvoyExtensionPolicy", lambda s: s["lua"].pop())),
+    ("shared-prompts", OUTSIDE, without("EnvoyExtensionPolicy")),
+    (
+        "shared-prompts",
+        FIVE,
+        lambda bodies: bodies.append(
+            {
+                "apiVersion": "serving.kserve.io/v1alpha1",
+                "kind": "ServingRuntime",
+                "metadata": {"name": "tgi", "namespace": "samdrift-models"},
+                "spec": {"containers": [{"image": "ghcr.io/huggingface/text-generation-inference:3.3.7"}]},
+            }
+        ),
+    ),
+    ("overwritten-body", FIVE, spec("BackendTrafficPolicy", lambda s: s.pop("requestBuffer"))),
+    ("overwritten-body", FIVE, spec("BackendTrafficPolicy", lambda s: s["targetRefs"][0].update(sectionName="tokens"))),
+    ("overwritten-body", FIVE, spec("EnvoyProxy", lambda s: s.pop("filterOrder"))),
+    ("overwritten-body", FIVE, spec("EnvoyProxy", lambda s: s["filterOrder"].append(BUFFER_FIRST))),
     ("never-emptied", FIVE, spec("PodDisruptionBudget", lambda s: s.update(minAvailable=2))),
 ]
 
@@ -287,6 +309,16 @@ def test_every_rule_has_a_trap_that_sets_it_off():
     set_off = r'yield trap\(\s*\w+(?:\[0\])?,\s*"([a-z-]+)"'
     written = {rule for file in package.glob("traps_*.py") for rule in re.findall(set_off, file.read_text())}
     assert written == {rule for rule, *_ in SET}
+
+
+@pytest.mark.parametrize("argument", ["--no-enable-prefix-caching", "--enable-prefix-caching"])
+def test_an_engine_that_remembers_no_prompts_needs_no_salts(argument):
+    bodies = objects(FIVE)
+    bodies.remove(of(bodies, "EnvoyExtensionPolicy"))
+    for body in bodies:
+        if body["kind"] == "LLMInferenceService":
+            body["spec"]["template"]["containers"][0]["args"].append(argument)
+    assert ("shared-prompts" in found(bodies)) is (argument == "--enable-prefix-caching")
 
 
 def test_a_command_finds_traps_in_foreign_manifests_and_says_where(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ async def _until_up(planned: Planned, process: subprocess.Popen[bytes]) -> None:
             await asyncio.sleep(0.02)
 
 
-def _start(planned: Planned) -> Engine:
+def start(planned: Planned) -> Engine:
     program = LlamaCpp().program(planned)
     with program.log.open("wb") as log:
         process = subprocess.Popen(program.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -56,14 +57,22 @@ def _planned(folder: Path, task: str, weights: Path) -> Planned:
 
 def _engine(folder: Path, task: str, reference: str, cache: Path) -> Iterator[Engine]:
     found = prepare(reference, base=Path(), cache=cache, step=lambda _what, _share: None)
-    engine = _start(_planned(folder, task, found.path))
-    yield engine
-    engine.http.close()
-    engine.process.terminate()
+    with stopped(start(_planned(folder, task, found.path))) as engine:
+        yield engine
+
+
+@contextmanager
+def stopped(engine: Engine) -> Iterator[Engine]:
+    """The engine in the block, and none after it."""
     try:
-        engine.process.wait(timeout=5)
+        yield engine
     finally:
-        engine.process.kill()
+        engine.http.close()
+        engine.process.terminate()
+        try:
+            engine.process.wait(timeout=5)
+        finally:
+            engine.process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -134,6 +135,62 @@ def test_nothing_of_an_earlier_prompt_is_reused(chat):
     asked."""
     for _ in range(2 * chat.planned.seats):
         assert plain(chat, messages=ASK).json()["timings"]["cache_n"] == 0
+
+
+TEMPLATE = 40
+"""What all chats of this model begin with, in tokens, at most."""
+
+
+def seated(engine, slot, kind, messages=ASK, **fields):
+    """As the desk sends it: told a seat, and whether it may use what lies there. How many tokens were found again."""
+    front = f'{{"id_slot":{slot},{(LlamaCpp().again if kind == "again" else IN_FRONT)["plain"]},'
+    theirs = json.dumps({"messages": messages, "max_tokens": 4, **fields})
+    answer = engine.http.post("/v1/chat/completions", content=front + theirs[1:])
+    return answer.json()["timings"]["cache_n"] if answer.status_code == 200 else answer.status_code
+
+
+OTHER = [{"role": "user", "content": "Wie viele Schiffe fahren heute von Aarhus aus auf das Meer hinaus?"}]
+
+
+def test_a_seat_remembers_the_last_prompt_and_only_who_is_let_finds_it_again(chat):
+    assert seated(chat, 0, "first") == 0
+    assert seated(chat, 0, "again") > TEMPLATE, "also one that was not let itself left its prompt"
+    assert seated(chat, 0, "first") == 0
+    assert seated(chat, 0, "first", OTHER) == 0
+    assert seated(chat, 0, "again") < TEMPLATE, "what lay there before is gone"
+
+
+def test_a_seat_knows_nothing_of_another(chat):
+    for slot in (0, 1):
+        seated(chat, slot, "first", OTHER)
+    seated(chat, 0, "first")
+    assert seated(chat, 1, "again") < TEMPLATE
+
+
+def test_a_prompt_that_is_refused_leaves_what_lay_there(chat):
+    """Hence the desk does not take the seat for that of the one who was refused. If this changes, it may."""
+    seated(chat, 0, "first")
+    assert seated(chat, 0, "first", [{"role": "user", "content": "word " * 600}]) == 400
+    assert seated(chat, 0, "again") > TEMPLATE
+
+
+def test_who_is_told_a_seat_that_is_taken_waits_for_it_and_finds_what_the_other_left(chat):
+    with client_of(chat) as http, ThreadPoolExecutor(1) as aside:
+        long = body("stream", stream=True, messages=ASK, max_tokens=60, ignore_eos=True)
+        with http.stream("POST", "/v1/chat/completions", content='{"id_slot":0,' + long[1:]) as running:
+            chunks = running.iter_raw()
+            next(chunks)
+            after = aside.submit(seated, chat, 0, "again")
+            for _ in chunks:
+                pass
+        assert after.result(timeout=60) > TEMPLATE
+
+
+def test_a_seat_that_there_is_not_is_any_so_none_may_be_told(chat):
+    """The desk must count the seats as the engine does."""
+    for slot in (0, 1):
+        seated(chat, slot, "first")
+    assert seated(chat, chat.planned.seats, "again") > TEMPLATE
 
 
 @pytest.mark.parametrize("field", ["cache_prompt"])

@@ -17,7 +17,8 @@ import pytest
 from samdrift.engines.identities import identity_of
 from samdrift.engines.processes import Patience
 from samdrift.engines.records import Records
-from samdrift.engines.supervising import Supervisor, WeightsProblems
+from samdrift.engines.standings import WeightsProblems
+from samdrift.engines.supervising import Supervisor
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import ReplicaState
 
@@ -115,7 +116,7 @@ def test_a_community_comes_up_answers_and_leaves_nothing_behind(folder):
     pids, place = asyncio.run(play())
     assert not any(identity_of(pid) for pid in pids)
     assert {replica.state for replica in place.fleets[-1].values()} == {DOWN}
-    assert [path.name for path in (folder / "run" / "engines").iterdir()] == []
+    assert list((folder / "run" / "engines").rglob("*.sock")) == []
     assert {step.step for step in place.steps} >= {"reading", "starting", "up"}
 
 
@@ -162,7 +163,7 @@ def control_plane(folder):
 def test_a_stream_outlives_the_control_plane_and_the_next_adopts_its_engine(folder, control_plane):
     """Killed with SIGKILL in the middle of an answer; the answer runs on while the next control plane takes
     over."""
-    address = str(folder / "run" / "engines" / "chat-0.sock")
+    address = str(folder / "run" / "engines" / "chat-0" / "engine.sock")
     body = {"messages": [{"role": "user", "content": "Count"}], "max_tokens": 200, "stream": True, "ignore_eos": True}
 
     async def play():

@@ -39,9 +39,9 @@ def tree_with(weights, models=("chat",), **settings):
     return Tree(members, tuple(models), waits, **settings)
 
 
-def replica(name, seats, model="chat", state=ReplicaState.UP, generation=0, kv_tokens=None):
+def replica(name, seats, model="chat", state=ReplicaState.UP, generation=0, kv_tokens=None, portion=1.0):
     """A replica with so many seats."""
-    return Replica(name, model, f"/{name}", seats, 2048, state, generation, kv_tokens=kv_tokens)
+    return Replica(name, model, f"/{name}", seats, 2048, state, generation, kv_tokens=kv_tokens, portion=portion)
 
 
 class Stage:

@@ -70,6 +70,7 @@ def fleets(draw):
                 name, model, f"/{name}", draw(st.integers(-1, 3)), 2048,
                 draw(st.sampled_from([ReplicaState.UP, ReplicaState.UP, *ReplicaState])), draw(st.integers(0, 1)),
                 kv_tokens=draw(st.sampled_from([None, None, 600, 3000, 0, -1])),
+                portion=draw(st.sampled_from([1.0, 1.0, 1.0, 0.1, 0.5, 0.0, -1.0, float("nan"), float("inf")])),
             ))  # fmt: skip
     return Fleet(tuple(found))
 

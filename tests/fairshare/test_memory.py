@@ -193,5 +193,15 @@ def test_progress_keeps_the_lease(stage):
     assert s.lapsed == ["long"]
 
 
+def test_more_than_the_clients_limit_is_not_believed_before_the_receipt(stage):
+    s = stage({"a": 1.0})
+    s.arrives("a", "odd", input=100, output=600)  # charged for 128 tokens of output: the limit of one who wants to be safe
+    s.progresses("odd", 10**9)
+    assert s.pool.turns.root.children["a"].served == pytest.approx(0.1 * 100 + 2 * 600)
+    s.arrives("a", "next")
+    s.finishes("odd", input=100, output=700)
+    assert s.charges["odd"].cost == 100 + 2 * 700
+
+
 def test_progress_of_nobody_changes_nothing(stage):
     assert stage({"a": 1.0}).progresses("never seen", 5) == []

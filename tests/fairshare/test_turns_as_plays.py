@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
+
 from samdrift.fairshare.stimuli import OrganisationShare, Ticked
 
 
@@ -289,3 +293,26 @@ def test_what_is_expected_follows_what_was(stage):
     assert s.charges["t0"].charged == 256
     assert 990 < s.charges["next"].charged <= 1000
     assert s.charges["limited"].charged == 20
+
+
+@pytest.mark.parametrize("level", ["organisation", "key"])
+def test_equals_take_turns_in_whatever_order_their_receipts_come(stage, level):
+    """A receipt that changes nothing, since what was charged is what it took, costs nobody its turn."""
+    pick = random.Random(5)
+    names = ["a", "b", "c", "d"]
+    s = stage(dict.fromkeys(names, 1.0) if level == "organisation" else {"all": 1.0}, seats=16, watch=False, guarantee_window=1e5)
+    whose = {}
+
+    def arrives(name):
+        whose[s.arrives(name) if level == "organisation" else s.arrives("all", key=name)] = name
+
+    for _ in range(6):
+        for name in names:
+            arrives(name)
+    running = list(s.admitted)
+    for _ in range(200):
+        s.finishes(running.pop(pick.randrange(6)))
+        running.append(s.admitted[-1])
+        arrives(whose[s.admitted[-1]])
+    order = [whose[ticket] for ticket in s.admitted[40:]]
+    assert all(set(order[n : n + 4]) == set(names) for n in range(len(order) - 4)), "".join(order)

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 
 import httpx
 from bench.ports import free_port
+from envoy.data.accesslog.v3 import accesslog_pb2
 
 from samdrift.gateway.account import Account
 from samdrift.gateway.admission import question_of, response_of
@@ -211,6 +212,22 @@ class StandInApi:
         await answer(send, b'{"api": true}')
 
 
+class _Hearing(Receiving):
+    """Takes down each record of the stream, too: of which ticket, and of what kind Envoy says that it is."""
+
+    records: Log[tuple[str, str]]
+
+    async def StreamAccessLogs(self, messages: Any, context: Any) -> Any:  # noqa: N802 - the name that the protocol gives
+        async def overheard() -> AsyncIterator[Any]:
+            async for message in messages:
+                for entry in message.http_logs.log_entry:
+                    kind = accesslog_pb2.AccessLogType.Name(entry.common_properties.access_log_type)
+                    self.records.add((entry.request.request_id, kind))
+                yield message
+
+        return await super().StreamAccessLogs(overheard(), context)
+
+
 class Entrance:
     """See the module. Use it as a context; it listens when the block begins."""
 
@@ -226,6 +243,8 @@ class Entrance:
         self.desk, self.engine, self.api = StandInDesk(), StandInEngine(), StandInApi()
         self.cut: Log[bytes] = Log()
         self.receipts: Log[Receipt] = Log()
+        self.running: Log[tuple[str, int]] = Log()
+        self.records: Log[tuple[str, str]] = Log()
         self.journal = Journal(self.folder / self.places.journal)
         self._publisher = Publisher(self.folder, self.places)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="stand-ins",
@@ -266,7 +285,9 @@ class Entrance:
             await house.enter_async_context(serving(self.engine, unix_socket(run / "chat-0.sock"), "engine"))
             cutting = await asyncio.start_unix_server(self._cut, run / f"{CUTTING}.sock")
             house.callback(cutting.close)
-            server = await listen(Receiving(self.receipts.add), str(run / "receipts.sock"))
+            hearing = _Hearing(self.receipts.add, lambda *how_far: self.running.add(how_far))
+            hearing.records = self.records
+            server = await listen(hearing, str(run / "receipts.sock"))
             house.push_async_callback(server.stop, 0)
             self._up.set()
             await self._stop.wait()

@@ -16,7 +16,7 @@ accounts = st.builds(
     Account, organisation=names, project=names, key=names, model=names, replica=names,
     endpoint=st.sampled_from(["/v1/chat/completions", "/v1/embeddings"]), priority=st.sampled_from(get_args(Priority)),
     waited=st.integers(0, 10**12).map(lambda micros: micros / 10**6), asked=st.integers(0, 10**15),
-    user=st.from_regex(r"[0-9A-Za-z._~%-]{0,60}", fullmatch=True),
+    user=st.from_regex(r"[0-9A-Za-z._~%-]{0,60}", fullmatch=True), base=st.one_of(st.just(""), names),
 )  # fmt: skip
 
 

@@ -19,30 +19,38 @@ CHAT = "/v1/chat/completions"
 def headers(**changed: str | None) -> list[tuple[bytes, bytes]]:
     """As Envoy sends them."""
     usual: dict[str, str | None] = {"host": "x", "content-length": "0", "authorization": "Bearer sd-x", "x-request-id": "t1",
-        "x-samdrift-model": "chat", "x-samdrift-facts": "400;1;100;;", "traceparent": "00-a-b-01"}  # fmt: skip
+        "x-samdrift-model": "chat", "x-samdrift-facts": "400;1;100;;;2;90", "traceparent": "00-a-b-01"}  # fmt: skip
     named = usual | {name.replace("_", "-"): value for name, value in changed.items()}
     return [(name.encode(), value.encode("latin-1")) for name, value in named.items() if value is not None]
 
 
 def test_a_question_is_read() -> None:
     assert question_of(CHAT, headers()) == Question(ticket="t1", authorization="Bearer sd-x", path=CHAT, model="chat",
-        size=400, stream=True, max_output=100, fault=None, detail="", traceparent="00-a-b-01")  # fmt: skip
+        size=400, stream=True, max_output=100, fault=None, detail="", traceparent="00-a-b-01",
+        images=2, text=90)  # fmt: skip
 
 
 def test_what_need_not_be_there_may_be_missing() -> None:
     found = question_of(CHAT, headers(authorization=None, traceparent=None, x_samdrift_model=None,
-        x_samdrift_facts="0;0;;missing_model;"))  # fmt: skip
+        x_samdrift_facts="0;0;;missing_model;;0;0"))  # fmt: skip
     assert found is not None
     assert (found.authorization, found.traceparent, found.model, found.max_output) == (None, None, "", None)
 
 
+def test_an_envoy_of_an_earlier_version_is_understood() -> None:
+    found = question_of(CHAT, headers(x_samdrift_facts="400;1;100;;"))
+    assert found is not None
+    assert (found.size, found.images, found.text, found.fault) == (400, 0, 400, None)
+
+
 FAULTS = ["invalid_body", "too_complex", "escaped_field", "duplicate_field", "reserved_field", "too_deep", "invalid_field",
-    "missing_model", "unsupported_media"]  # fmt: skip
+    "missing_model", "unsupported_media", "remote_image", "unsupported_part",
+    "image_too_large"]  # fmt: skip
 
 
 @pytest.mark.parametrize("word", FAULTS)
 def test_each_fault_that_is_found_in_a_body_is_a_reason(word: str) -> None:
-    found = question_of(CHAT, headers(x_samdrift_facts=f"400;0;;{word};name"))
+    found = question_of(CHAT, headers(x_samdrift_facts=f"400;0;;{word};name;0;400"))
     assert found is not None
     assert (found.fault, found.detail) == (Reason(word), "name")
     assert PROBLEMS[Reason(word)].status in (400, 415)
@@ -69,7 +77,8 @@ def test_what_only_the_parser_finds_broken_is_no_json() -> None:
     [
         {"x_request_id": None}, {"x_request_id": ""}, {"x_request_id": "t" * 65}, {"x_request_id": "a;b"},
         *({"x_samdrift_facts": facts} for facts in (None, "", "400", "400;0;;", "400;0;;;;", "x;0;;;", ";0;;;", "-1;0;;;",
-            "400;0;x;;", "400;0;-1;;", "4e2;0;;;", "\xb2;0;;;", "400;0;\xb9;;", "9" * 5000 + ";0;;;")),
+            "400;0;x;;", "400;0;-1;;", "4e2;0;;;", "400;0;;;;0",
+            "400;0;;;;0;0;0", "400;0;;;;x;0", "400;0;;;;0;", "400;0;;;;;0", "\xb2;0;;;", "400;0;\xb9;;", "9" * 5000 + ";0;;;")),
     ],
     ids=str,
 )  # fmt: skip

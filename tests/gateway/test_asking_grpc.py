@@ -70,6 +70,7 @@ def test_a_yes_brings_the_account_as_metadata_and_the_ticket_to_the_client():
         assert {o.header.key: o.header.value for o in said.ok_response.headers} == {"x-samdrift-replica": "chat@pod"}
         told = {o.header.key: o.header.value for o in said.ok_response.response_headers_to_add}
         assert told == {"x-samdrift-ticket": "t1", "x-samdrift-waited": "0.250"}
+        assert {"authorization", "cookie", "x-forwarded-client-cert"} <= set(said.ok_response.headers_to_remove)
         (asked,) = desk.asked
         assert (asked.ticket, asked.path, asked.model, asked.size, asked.stream, asked.authorization) == (
             "t1", "/v1/chat/completions", "chat", 400, True, "Bearer sd-x")  # fmt: skip

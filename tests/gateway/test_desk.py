@@ -678,6 +678,7 @@ events = st.one_of(
     st.tuples(st.just("asks"), tickets, members, st.sampled_from(["chat", "chat", "embed", "other"])),
     st.tuples(st.just("leaves"), known_tickets),
     st.tuples(st.just("ends"), known_tickets, st.booleans(), st.sampled_from(list(Outcome))),
+    st.tuples(st.just("runs"), known_tickets, st.integers(-1, 10_000)),
     st.tuples(st.just("time"), st.sampled_from([0.0, 1.0, 15.0, 60.0, 150.0])),
     st.tuples(st.just("fleet"), fleets),
     st.tuples(st.just("revoked"), st.sets(members)),
@@ -719,6 +720,9 @@ class Chaos(Play):
             self._goes(ticket)
         self.desk.settle(receipt_of(ticket, account, outcome=outcome))
 
+    def runs(self, ticket: str, output: int) -> None:
+        self.desk.progress(ticket, output)
+
     def time(self, seconds: float) -> None:
         self.now += seconds
 
@@ -749,6 +753,7 @@ class Chaos(Play):
         assert violations(self.desk.scheduler) == []
         assert {lease.ticket for lease in self.desk.scheduler.leases()} == {o.ticket for o in self.desk.open_tickets}
         assert self.desk.scheduler.waiting() == self.desk.waiting
+        assert self.desk._written.keys() <= {o.ticket for o in self.desk.open_tickets}
 
     def look_back(self) -> None:
         """Everybody was answered once, but those who did not wait for it; and the witness heard of each answer."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from samdrift.fairshare.stimuli import Tokens
 from samdrift.gateway.account import Account
-from samdrift.gateway.settlement import outcome_of, receipt_of_entry, receipt_of_line, tokens_of
+from samdrift.gateway.settlement import outcome_of, progress_of_entry, receipt_of_entry, receipt_of_line, tokens_of
 from samdrift.spec.usage import Outcome
 
 ACCOUNT = Account("aarhus", "default", "k1", "chat", "chat-0", "/v1/chat/completions", "batch", 0.125, 400)
@@ -109,6 +109,8 @@ def test_how_it_ended_is_read_alike_from_both(
         ({}, None),
         ({"completion_tokens": 5}, None),
         ({"prompt_tokens": 5}, Tokens(5, 0, 0)),
+        ({"total_tokens": 7}, Tokens(7, 0, 0)),
+        ({"prompt_tokens": 5, "total_tokens": 8}, Tokens(5, 0, 0)),
         ({"prompt_tokens": 5, "predicted_n": 99, "prompt_n": 99}, Tokens(5, 0, 0)),
         ({"predicted_n": 7}, Tokens(0, 0, 7)),
         ({"predicted_n": 7, "prompt_n": 31, "cache_n": 4}, Tokens(35, 4, 7)),
@@ -141,7 +143,10 @@ def test_the_first_token_is_dated_by_the_engine_where_its_headers_come_before_it
     assert receipt_of_entry(entry(counts={}, times=headers_at_once)).first_byte == pytest.approx(0.003)
     written = receipt_of_line(line(usage={"prompt_ms": 400.0}, first_byte=3))
     assert written is not None
-    assert written.first_byte == pytest.approx(0.525)  # the journal knows the wait, and no more
+    assert written.first_byte == pytest.approx(0.525)  # an old line knows the wait, and no more
+    written = receipt_of_line(line(usage={"prompt_ms": 400.0}, first_byte=3, sent=2))
+    assert written is not None
+    assert written.first_byte == pytest.approx(0.402)
     # What cannot be is not believed.
     for absurd in (-5.0, 1e9, float("nan"), float("inf")):
         assert receipt_of_entry(entry(counts={"prompt_ms": absurd}, times=headers_at_once)).first_byte == pytest.approx(0.003)
@@ -194,3 +199,17 @@ def test_the_counts_of_envoy_ai_gateway_are_read_where_we_do_not_count() -> None
     costs = {"llm_input_token": 35, "llm_cached_input_token": 30, "llm_output_token": 6, "model_name_override": "other"}
     ParseDict({"commonProperties": {"metadata": {"filterMetadata": {"io.envoy.ai_gateway": costs}}}}, counted)
     assert receipt_of_entry(counted).tokens == Tokens(35, 30, 6)
+
+
+@pytest.mark.parametrize(
+    ("counts", "output"),
+    [({"predicted_n": 51, "prompt_n": 9, "cache_n": 2}, 51), ({"prompt_tokens": 9, "completion_tokens": 7}, 7),
+        ({"predicted_n": 0}, 0), ({"predicted_n": -5}, 0), ({"predicted_n": 1e300}, 10**9), ({"predicted_n": "many"}, 0)],
+)  # fmt: skip
+def test_a_stream_that_runs_says_how_much_is_written(counts: dict[str, Any], output: int) -> None:
+    assert progress_of_entry(entry(counts=counts, times={})) == ("t1", output)
+
+
+@pytest.mark.parametrize("counts", [None, {}, {"prompt_ms": 3.5}])
+def test_a_stream_that_does_not_count_says_nothing(counts: dict[str, Any] | None) -> None:
+    assert progress_of_entry(entry(counts=counts)) is None

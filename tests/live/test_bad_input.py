@@ -186,7 +186,7 @@ def test_several_prompts_are_not_one_request(community: Community) -> None:
 
 
 @pytest.mark.parametrize("fields", [
-    {"messages": "Hi"}, {"messages": [{"role": "user", "content": {"a": 1}}]}, {"messages": None}, {"temperature": "hot"},
+    {"messages": "Hi"}, {"messages": [{"role": 5, "content": "Hi"}]}, {"messages": None}, {"temperature": "hot"},
     {"tools": "all"}, {"stop": 5}, {"response_format": {"type": "sonnet"}}, {"grammar": "root ::= ("}, {"logit_bias": "x"},
     {"stream_options": 3, "stream": True},
 ])  # fmt: skip

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -163,6 +164,43 @@ def test_a_key_that_may_do_less_is_told_so(secure: Community) -> None:
     answer = secure.chat(key=made)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "outside_scope")
     assert "/v1/chat/completions" in answer.json()["error"]["message"]
+
+
+def test_a_leaked_token_is_refused_within_a_second_and_while_it_waits(
+    secure: Community, authority: Authority, tmp_path: Path
+) -> None:
+    plain = authority.context()
+    kid = "two" if asks(secure, plain, token(P256, "ES256", "two")).status_code == 200 else "one"
+    key, algorithm = (P256, "ES256") if kid == "two" else (RSA, "RS256")
+    times = {"exp": now() + 600, "iat": now() - 5, "nbf": now() - 5}
+    leaked, other = (signed(key, algorithm, kid, org="aarhus", jti=name, **times) for name in ("leaked", "other"))
+    assert asks(secure, plain, leaked).status_code == 200
+    holder = secure.key("viborg")
+    (tmp_path / "leaked.jwt").write_text(f"{leaked}\n")
+    endless = {**HELLO, "max_tokens": 400, "stream": True, "ignore_eos": True}
+    with ThreadPoolExecutor(1) as one, httpx.Client(
+        base_url=secure.url, verify=plain, trust_env=False, timeout=PATIENCE, headers={"authorization": f"Bearer {holder}"}
+    ) as http, http.stream("POST", CHAT, json=endless) as held:
+        pieces = held.iter_lines()  # whoever lets go of it hangs up
+        next(pieces)  # it has the only seat
+        waiting = one.submit(asks, secure, plain, leaked)
+        until(lambda: secure.metric("samdrift_waiting_requests", organisation="aarhus") == 1, "it waits")
+        began = time.monotonic()
+        done = secure.command("keys", "refuse", "aarhus", "--jwt", str(tmp_path / "leaked.jwt"), "--reason", "in a log", "--json")
+        assert done.returncode == 0, done.stderr
+        commanded = time.monotonic()
+        answer = waiting.result(PATIENCE)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_token")
+        assert "refused here" in answer.text
+        assert time.monotonic() - commanded < SECOND, commanded - began
+    assert asks(secure, plain, leaked).status_code == 401
+    with httpx.Client(base_url=secure.url, verify=plain, trust_env=False) as http:
+        listed = http.get("/v1/models", headers={"authorization": f"Bearer {leaked}"})
+    assert listed.status_code == 401, "the API says what the gateway says"
+    assert asks(secure, plain, other).status_code == 200
+    accepted = secure.command("keys", "accept", "aarhus", json.loads(done.stdout)["id"])
+    assert accepted.returncode == 0, accepted.stderr
+    until(lambda: asks(secure, plain, leaked).status_code == 200, "it is good again", SECOND)
 
 
 def test_when_a_key_was_last_used_is_known_after_the_service_stopped(secure: Community) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import yaml
 from bench.ports import free_ports
+from prometheus_client.parser import text_string_to_metric_families
 from tests.live.communities import SAMDRIFT, until
 
 from samdrift.access.keys import ID_BYTES, SECRET_BYTES, mint_key
@@ -55,6 +56,13 @@ class DeskInProcess:
     @property
     def active(self) -> bool:
         return self.page("/readyz")[0] == 200
+
+    @property
+    def in_use(self) -> float:
+        """How many seats it has given away just now."""
+        text = httpx.get(f"http://127.0.0.1:{self.metrics}/metrics", timeout=2, trust_env=False).text
+        return sum(sample.value for family in text_string_to_metric_families(text) for sample in family.samples
+            if sample.name == "samdrift_seats_in_use")  # fmt: skip
 
 
 class Commons:

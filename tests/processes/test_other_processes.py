@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from bench.ports import free_ports
 from tests.ledger.postgres import Cluster
 from tests.live.communities import SAMDRIFT, until
@@ -56,6 +58,37 @@ def test_the_api_knows_members_keys_and_how_the_desk_stands(commons: Commons, pr
         assert httpx.get(f"http://127.0.0.1:{desk.metrics}/api/v1/status", trust_env=False).status_code == 404
     process.terminate()
     assert process.wait(15) == 0
+
+
+def test_two_api_processes_remember_together_what_was_answered_and_who_guessed(commons: Commons, processes) -> None:
+    document = yaml.safe_load(commons.document.read_text())
+    commons.document.write_text(yaml.safe_dump(document | {"signin": {"url": "https://ai.test"}}))
+    ports = free_ports(4)
+    for listen, metrics in (ports[:2], ports[2:]):
+        processes("api", SAMDRIFT_LISTEN=f"127.0.0.1:{listen}", SAMDRIFT_METRICS=f"127.0.0.1:{metrics}",
+            SAMDRIFT_SCRATCH=str(commons.folder / f"api-{listen}"), SAMDRIFT_DESK="http://127.0.0.1:9")  # fmt: skip
+    headers = {"authorization": f"Bearer {_token(commons.ledger)}", "idempotency-key": secrets.token_urlsafe()}
+    with httpx.Client(base_url=f"http://127.0.0.1:{ports[0]}", trust_env=False, timeout=10) as one, httpx.Client(
+        base_url=f"http://127.0.0.1:{ports[2]}", trust_env=False, timeout=10) as two:  # fmt: skip
+        for http in (one, two):
+            until(lambda http=http: _status(http, "/healthz") == 200, "the API is up")
+        made = [http.post("/api/v1/members/aarhus/keys", json={"name": "a"}, headers=headers) for http in (one, two, one)]
+        assert [answer.status_code for answer in made] == [201] * 3
+        assert len({answer.json()["secret"] for answer in made}) == 1
+        assert len(commons.ledger.keys("aarhus")) == 2, "one of the load's, one of ours"
+        said = [_guess((one, two)[n % 2], f"192.0.2.{n}") for n in range(12)]
+    assert said == [403] * 10 + [429] * 2
+
+
+def _guess(http: httpx.Client, address: str) -> int:
+    """A wrong password, as a browser sends it."""
+    http.cookies.clear()
+    from_here = {"host": "ai.test", "origin": "https://ai.test", "x-samdrift-address": address}
+    page = http.get("/signin", headers=from_here)
+    (csrf,) = set(re.findall(r'name="csrf" value="([^"]+)"', page.text))
+    cookie = page.headers["set-cookie"].partition(";")[0]
+    form = {"csrf": csrf, "login": "kirsten", "password": "a wrong password"}
+    return http.post("/api/v1/signin/password", data=form, headers=from_here | {"cookie": cookie}).status_code
 
 
 def _token(ledger: Ledger) -> str:

@@ -70,8 +70,10 @@ async def _under_load(commons: Commons, what: signal.Signals, patience: float = 
         group.create_task(load.run(done), name="load")
         try:
             await asyncio.sleep(2)  # so long that there are tickets open and callers waiting
-            process = (await asyncio.to_thread(lambda: commons.active)).process
+            active = await asyncio.to_thread(lambda: commons.active)
+            process = active.process
             assert process is not None
+            await asyncio.to_thread(until, lambda: active.in_use >= 2, "somebody is being served")
             moment = time.monotonic()
             os.kill(process.pid, what)
             await asyncio.sleep(5)

@@ -12,12 +12,15 @@ from tests.ledger.conftest import make_usage
 from samdrift.access.chain import verify
 from samdrift.access.principal import Principal
 from samdrift.access.pseudonyms import pseudonym
+from samdrift.access.roles import local_actor
 from samdrift.ledger.ledger import Ledger
-from samdrift.runtime.forgetting import Forgetting, Names, Person, user_key
+from samdrift.runtime.forgetting import Forgetting, Person
+from samdrift.runtime.naming import Names, user_key
 from samdrift.spec.document import Spec
 from samdrift.spec.events import AuditEvent
 
 DAY = 86_400.0
+ME = local_actor("tester")
 NOW = 1_780_000_000.0
 
 
@@ -87,9 +90,9 @@ def test_a_person_gets_all_rows_by_either_name_and_is_erased_without_trace_in_th
         make_usage("of-bo", user="bo", at=NOW)]  # fmt: skip
     ledger.append_usage(rows)
     anna = Person(ledger, tmp_path, "aarhus", "anna@x.dk")
-    assert [dataclasses.asdict(row) for row in anna.export("asked", NOW)] == [dataclasses.asdict(row) for row in rows[:2]]
-    assert anna.erase(ZoneInfo("Europe/Copenhagen"), "asked", NOW) == (2, True)
-    assert anna.export("again", NOW) == ()
+    assert [dataclasses.asdict(row) for row in anna.export(ME, "asked", NOW)] == [dataclasses.asdict(row) for row in rows[:2]]
+    assert anna.erase(ME, ZoneInfo("Europe/Copenhagen"), "asked", NOW) == (2, True)
+    assert anna.export(ME, "again", NOW) == ()
     held = b"".join(path.read_bytes() for path in tmp_path.glob("ledger.sqlite*"))
     assert b"by-hash-1" not in held
     assert b"by-name-1" not in held

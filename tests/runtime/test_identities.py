@@ -15,7 +15,9 @@ from tests.gateway.certified import Authority
 
 from samdrift.access.keys import mint_key
 from samdrift.access.principal import Principal
+from samdrift.access.pseudonyms import pseudonym
 from samdrift.access.refusal import Refusal
+from samdrift.access.refused_tokens import RefusedToken
 from samdrift.cli.authority import revoke
 from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
@@ -68,7 +70,7 @@ class House:
         self.said: list[str] = []
         self.reloads = 0
         self.spec, self.now = spec, datetime.now(UTC).timestamp()
-        self.identities = Identities(spec, ledger, self._reload, lambda: 0.0, lambda: self.now, self.said.append)
+        self.identities = Identities(spec, ledger, bytes(32), self._reload, lambda: 0.0, lambda: self.now, self.said.append)
 
     def _reload(self) -> None:
         self.reloads += 1
@@ -95,6 +97,24 @@ def test_a_token_is_believed_when_the_keys_are_there_and_remembered_while_nothin
             first = house.decide(text := house.token())
             assert isinstance(first, Principal)
             assert house.decide(text) is first, "another roster, the same memory"
+
+    asyncio.run(play())
+
+
+def test_a_token_that_was_believed_is_refused_as_soon_as_it_is_to_be(spec: Spec, ledger: Ledger) -> None:
+    async def play() -> None:
+        house = House(spec, ledger)
+        async with house.identities.following():
+            await until(lambda: isinstance(house.decide(house.token()), Principal))
+            roster = house.identities.roster
+            text = house.token()
+            assert isinstance(roster(house.spec, ()).decide(text, house.now), Principal)
+            named = pseudonym(bytes(32), "aarhus", "anna")
+            refused = RefusedToken("r1", "aarhus", "user", named, house.now, house.now + 60, house.now, "she has left")
+            answer = roster(house.spec, (), (refused,)).decide(text, house.now)
+            assert isinstance(answer, Refusal)
+            assert answer.reason is Reason.REFUSED_TOKEN
+            assert isinstance(roster(house.spec, ()).decide(text, house.now), Principal), "it was taken back"
 
     asyncio.run(play())
 

@@ -24,7 +24,7 @@ def document(**models: dict[str, Any]) -> Spec:
     })  # fmt: skip
 
 
-def test_an_organisation_has_one_salt_and_no_other_has_it(tmp_path: Path) -> None:
+def test_a_domain_has_one_salt_and_no_other_has_it(tmp_path: Path) -> None:
     salts = Salts(tmp_path)
     assert salts.of("aarhus") == salts.of("aarhus") == Salts(tmp_path).of("aarhus")
     assert salts.of("aarhus") != salts.of("viborg")

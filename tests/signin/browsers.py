@@ -132,7 +132,8 @@ class Community:
     def __init__(self, ledger: Ledger, spec: Spec, fetch: Any = fetching) -> None:
         self.ledger, self.spec, self.clock = ledger, spec, Clock()
         self._loop = asyncio.Runner()
-        house = House(lambda: self.spec, ledger.people, ledger.audit.note, offload, lambda text: text, self.clock, bytes(32))
+        house = House(lambda: self.spec, ledger.people, ledger.attempts, ledger.audit.note, offload, lambda text: text,
+            self.clock, bytes(32))  # fmt: skip
         cheap = Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
         self.signin = SignIn(house, Providers(fetch), cheap)
         self.app = SignInApp(self.signin, bytes(32))

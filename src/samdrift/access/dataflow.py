@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from samdrift.access.permissions import RULES, Permission
 from samdrift.access.roles import Role
 from samdrift.spec.document import Spec
+from samdrift.spec.names import Names
 from samdrift.spec.units import spell_duration
 
 CONTENT = "content"
@@ -57,13 +58,13 @@ def flows_of(spec: Spec, *, confined: bool | None) -> tuple[Flow, ...]:
     how = "loopback of this machine only" if tls is None else (
         "TLS 1.2 or 1.3" + (", clients may show certificates" if tls.client_ca else ""))  # fmt: skip
     flows = [Flow("applications", "Envoy", CONTENT, "requests with prompts, and answers", f"{how}; {gateway.listen}")]
+    names = Names(spec)
     for name, model in spec.models.items():
         if model.address is None:
             network = "no network where the machine lets us" if confined is None else _NETWORK[confined]
             flows.append(Flow("Envoy", f"engine of {name}", CONTENT, "prompts and answers", f"Unix socket, mode 0600; {network}"))
         elif model.address.startswith("https://"):
-            allowed = [who for who, member in spec.organisations.items()
-                if member.outside == "allowed" and (member.models is None or name in member.models)]  # fmt: skip
+            allowed = [who for who in spec.organisations if name in names.used_by(who)]
             whose = f"OUTSIDE OF THE COMMUNITY, for {', '.join(allowed) or 'nobody yet'}" if model.runs == "outside" else (
                 "on another machine of the community")  # fmt: skip
             flows.append(Flow("Envoy", f"engine of {name}", CONTENT, "prompts and answers",
@@ -114,6 +115,10 @@ def held_by(spec: Spec) -> tuple[Held, ...]:
             _seen(Permission.KEYS_READ)),
         Held("people who administer", ledger, "name, roles, second factors, sessions", "until they are removed",
             _seen(Permission.PEOPLE_READ)),
+        Held("what happened lately", ledger, "attempts to sign in, as numbers from which nobody's name follows; answers of the "
+            "administrative API, sealed", "minutes; answers for about an hour", "nobody"),
+        Held("refused tokens", ledger, "ids of tokens, users as keyed hashes, why", "until they end, a year at most",
+            _seen(Permission.KEYS_READ)),
         Held("audit trail", ledger, "who changed what and who was refused, from which address; no secret",
             spell_duration(spec.retention.audit), _seen(Permission.AUDIT_READ)),
         Held("revisions of the document", ledger, "text without secrets, author, reason", "always",

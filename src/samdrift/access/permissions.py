@@ -27,11 +27,13 @@ class Permission(StrEnum):
     KEYS_CREATE = "keys.create"
     KEYS_ROTATE = "keys.rotate"
     KEYS_REVOKE = "keys.revoke"
+    KEYS_REFUSE = "keys.refuse"
     PEOPLE_READ = "people.read"
     PEOPLE_CREATE = "people.create"
     PEOPLE_GRANT = "people.grant"
     PEOPLE_DISABLE = "people.disable"
     PEOPLE_RESET = "people.reset"
+    PEOPLE_REMOVE = "people.remove"
     TOKENS_READ = "tokens.read"
     TOKENS_CREATE = "tokens.create"
     TOKENS_REVOKE = "tokens.revoke"
@@ -41,6 +43,9 @@ class Permission(StrEnum):
     DOCUMENT_ROLL_BACK = "document.roll_back"
     AUDIT_READ = "audit.read"
     AUDIT_EXPORT = "audit.export"
+    PRIVACY_READ = "privacy.read"
+    PRIVACY_EXPORT = "privacy.export"
+    PRIVACY_ERASE = "privacy.erase"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +79,13 @@ RULES: dict[Permission, Rule] = {
     Permission.KEYS_CREATE: _rule("make API keys", _O, _A, _D),
     Permission.KEYS_ROTATE: _rule("give an API key a new secret", _O, _A, _D),
     Permission.KEYS_REVOKE: _rule("revoke API keys", _O, _A, _D),
+    Permission.KEYS_REFUSE: _rule("refuse tokens (JWT) of an organisation, and accept them again", _O, _A, _D),
     Permission.PEOPLE_READ: _rule("see people and their roles", _O, _U, _A),
     Permission.PEOPLE_CREATE: _rule("make accounts of people", _O, _A),
     Permission.PEOPLE_GRANT: _rule("give people roles and take them away", _O, _A),
     Permission.PEOPLE_DISABLE: _rule("disable accounts and end sessions", _O, _A),
     Permission.PEOPLE_RESET: _rule("let people set up their sign-in anew", _O, _A),
+    Permission.PEOPLE_REMOVE: _rule("forget people", _O, _A),
     Permission.TOKENS_READ: _rule("see administrative tokens, without their secrets", _O, _U, _A),
     Permission.TOKENS_CREATE: _rule("make administrative tokens", _O, _A),
     Permission.TOKENS_REVOKE: _rule("revoke administrative tokens", _O, _A),
@@ -88,6 +95,9 @@ RULES: dict[Permission, Rule] = {
     Permission.DOCUMENT_ROLL_BACK: _rule("put an older revision into force again", _O),
     Permission.AUDIT_READ: _rule("read the audit trail", _O, _U, _A),
     Permission.AUDIT_EXPORT: _rule("export the audit trail", _O, _U, _A),
+    Permission.PRIVACY_READ: _rule("read the privacy report", _O, _U),
+    Permission.PRIVACY_EXPORT: _rule("take out what is kept of one person", _O, _A),
+    Permission.PRIVACY_ERASE: _rule("erase what is kept of one person", _O, _A),
 }
 """By permission. A permission without a rule would be nobody's."""
 

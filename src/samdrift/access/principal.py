@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from samdrift.spec import abilities
 from samdrift.spec.document import Priority
 
 How = Literal["key", "previous key", "jwt", "mtls"]
@@ -14,7 +15,7 @@ PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 """From the most urgent to the least."""
 
 
-ENDPOINTS = ("chat/completions", "completions", "embeddings")
+ENDPOINTS = tuple(path.removeprefix("/v1/") for path in abilities.ENDPOINTS)
 """What a scope may name: the paths that engines answer, without `/v1/`."""
 
 

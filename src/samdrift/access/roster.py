@@ -17,6 +17,7 @@ from samdrift.access.principal import KeyRecord, Principal
 from samdrift.access.refusal import Refusal
 from samdrift.access.tokens import DEFAULT_PROJECT, MAX_TOKEN, Tokens, looks_like_a_token
 from samdrift.spec.document import Spec
+from samdrift.spec.names import Named, Names
 from samdrift.spec.problems import Reason
 
 __all__ = ["DEFAULT_PROJECT", "MAX_AUTHORIZATION", "NO_KEY", "Refusal", "Roster"]
@@ -28,6 +29,8 @@ NO_KEY = "certificate"
 """What stands in place of a key where the certificate is enough: OpenAI's clients send nothing without one."""
 
 _NO_DIGEST = bytes(32)
+_NONE: Mapping[str, str] = {}
+_NOTHING: Mapping[str, Named] = {}
 
 _MISSING = Refusal(Reason.MISSING_KEY)
 _MALFORMED = Refusal(Reason.INVALID_KEY, {"detail": "malformed"})
@@ -53,9 +56,9 @@ class Roster:
     """All keys, tokens and certificates, and what each organisation may use. Make one with `Roster.of`."""
 
     _entries: Mapping[str, _Entry]
-    _models: frozenset[str]
-    _allowed: Mapping[str, frozenset[str]]
-    _listed: Mapping[str, tuple[str, ...]]
+    _seen: Mapping[str, frozenset[str]]
+    _allowed: Mapping[str, Mapping[str, Named]]
+    _aliases: Mapping[str, Mapping[str, str]]
     _tokens: Tokens
     _certificates: Certificates
 
@@ -73,15 +76,13 @@ class Roster:
             if record.key_id in entries:
                 raise ValueError(f"two keys have the id {record.key_id}")
             entries[record.key_id] = _entry(spec, record)
-        allowed = {
-            name: frozenset(m for m in (spec.models if o.models is None else o.models)
-                if m in spec.models and (o.outside == "allowed" or spec.models[m].runs != "outside"))
-            for name, o in spec.organisations.items()
-        }  # fmt: skip
-        listed = {name: tuple(m for m in spec.models if m in models) for name, models in allowed.items()}
+        names = Names(spec)
+        seen = {name: frozenset(names.seen_by(name)) for name in spec.organisations}
+        allowed = {name: names.used_by(name) for name in spec.organisations}
+        aliases = {name: {**spec.aliases, **o.aliases} for name, o in spec.organisations.items()}
         tokens = Tokens(spec, {}) if tokens is None else tokens
         certificates = Certificates(spec) if certificates is None else certificates
-        return cls(entries, frozenset(spec.models), allowed, listed, tokens, certificates)
+        return cls(entries, seen, allowed, aliases, tokens, certificates)
 
     def decide(self, authorization: str | None, now: float, certificate: str | None = None) -> Principal | Refusal:
         """Who asks, from the text of the `Authorization` header and, if the connection has shown a client's certificate, the
@@ -144,14 +145,25 @@ class Roster:
             return Refusal(Reason.CONFLICTING_IDENTITY, {"credential": "token" if who.how == "jwt" else "API key"})
         return who
 
-    def may(self, principal: Principal, model: str) -> Refusal | None:
-        """None if the principal may use the model, else why not."""
-        if model not in self._allowed.get(principal.organisation, ()):
-            return Refusal(Reason.FORBIDDEN_MODEL if model in self._models else Reason.UNKNOWN_MODEL, {"model": model})
+    def find(self, principal: Principal, asked: str) -> Named | Refusal:
+        """What a name stands for if this principal asks for it and may use it, else why not. Its organisation's own aliases come
+        first, then the community's. What is another organisation's is refused as what does not exist, in the same words."""
+        return self._find(principal, asked, self._aliases.get(principal.organisation, _NONE).get(asked, asked))
+
+    def find_model(self, principal: Principal, name: str) -> Named | Refusal:
+        """The same for the name of a model or adapter as the document means it, whatever else it is an alias of."""
+        return self._find(principal, name, name)
+
+    def _find(self, principal: Principal, asked: str, name: str) -> Named | Refusal:
+        organisation = principal.organisation
+        named = self._allowed.get(organisation, _NOTHING).get(name)
+        if named is None:
+            known = name in self._seen.get(organisation, ())
+            return Refusal(Reason.FORBIDDEN_MODEL if known else Reason.UNKNOWN_MODEL, {"model": asked})
         within = principal.scope.models
-        if within is None or model in within:
-            return None
-        return Refusal(Reason.OUTSIDE_SCOPE, {"model": model, "what": f"the model {model}"})
+        if within is None or name in within or asked in within:
+            return named
+        return Refusal(Reason.OUTSIDE_SCOPE, {"model": asked, "what": f"the model {asked}"})
 
     def may_ask_at(self, principal: Principal, path: str) -> Refusal | None:
         """None if the principal may use the endpoint at this path (`/v1/embeddings`), else why not."""
@@ -160,10 +172,12 @@ class Roster:
             return None
         return Refusal(Reason.OUTSIDE_SCOPE, {"what": path})
 
-    def models_for(self, principal: Principal) -> tuple[str, ...]:
-        """The models the principal may use, in the order of the document."""
-        listed, within = self._listed.get(principal.organisation, ()), principal.scope.models
-        return listed if within is None else tuple(model for model in listed if model in within)
+    def listing(self, principal: Principal) -> dict[str, Named]:
+        """Every name under which the principal may ask for something, and what it stands for: models and adapters in the order
+        of the document, then aliases."""
+        names = (*self._allowed.get(principal.organisation, ()), *self._aliases.get(principal.organisation, ()))
+        found = ((name, self.find(principal, name)) for name in dict.fromkeys(names))
+        return {name: named for name, named in found if isinstance(named, Named)}
 
 
 def _entry(spec: Spec, record: KeyRecord) -> _Entry:

@@ -1,44 +1,49 @@
-"""Holding back those who guess: so many attempts at once, then one now and then.
+"""Holding back those who guess: so many attempts at once, then one now and then. Pure; whoever keeps the numbers keeps them all.
 
 A leaky bucket per name, kept in a fixed number of places. Which place a name has follows from a hash under a secret, so that
 nobody can aim at another's; two names that share a place are held back together, which is the price for never growing and for
 nothing being forgotten because somebody sent many names.
+
+Of a place one number is kept: the Unix time at which its bucket is empty again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
-from array import array
+from dataclasses import dataclass
+
+PLACES = 1 << 16
+"""Places of one limit."""
+_CLOCKS = 60.0  # seconds that the clocks of two machines may differ
 
 
-class Throttle:
-    """`burst` attempts at once, then one each `every` seconds. Times are seconds of any clock that does not go back."""
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`burst` attempts at once, then one each `every` seconds."""
 
-    def __init__(self, secret: bytes, burst: int, every: float, *, places: int = 1 << 16) -> None:
-        self._secret, self._burst, self._every = secret, burst, every
-        # For each place the time at which its bucket is empty again. An attempt moves it by `every`.
-        self._empty_at = array("d", bytes(8 * places))
+    burst: int
+    every: float
 
-    def take(self, name: str, now: float) -> float:
-        """Count an attempt before it is made. Returns 0.0 if it may be made, else how many seconds to wait; then nothing is
-        counted."""
-        place = self._place(name)
-        empty_at = max(self._empty_at[place], now)
-        wait = empty_at + self._every - (now + self._burst * self._every)
-        if wait > 1e-9:
-            return wait
-        self._empty_at[place] = empty_at + self._every
-        return 0.0
+    def wait(self, empty_at: float, now: float) -> float:
+        """0.0 if an attempt may be made at a place whose bucket is empty at `empty_at`, else how many seconds to wait."""
+        wait = max(empty_at, now) + self.every - (now + self.burst * self.every)
+        return wait if wait > 1e-9 else 0.0
 
-    def give_back(self, name: str) -> None:
-        """An attempt that was counted was right."""
-        place = self._place(name)
-        self._empty_at[place] -= self._every
+    def counted(self, empty_at: float, now: float) -> float:
+        """When the bucket is empty after another attempt."""
+        return max(empty_at, now) + self.every
 
-    def _place(self, name: str) -> int:
-        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=self._secret).digest()
-        return int.from_bytes(digest, "big") % len(self._empty_at)
+    def believable(self, empty_at: float, now: float) -> float:
+        """What to keep instead of a number that no attempts have made: a bucket is never more than full, so a clock was set back,
+        which must not hold anybody back for as long. That clocks differ by a minute is borne."""
+        return empty_at if empty_at <= now + self.burst * self.every + _CLOCKS else now + self.burst * self.every
+
+
+def place_of(secret: bytes, name: str, places: int = PLACES) -> int:
+    """Where attempts under a name are counted. Everybody with the same secret (of 64 bytes at most) counts at the same place."""
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=secret).digest()
+    return int.from_bytes(digest, "big") % places
 
 
 def neighbourhood(address: str) -> str:

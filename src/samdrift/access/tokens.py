@@ -24,6 +24,7 @@ from jwt.utils import base64url_decode
 from samdrift.access.keysets import LONGEST_KID, KeySet
 from samdrift.access.principal import ANYTHING, Principal
 from samdrift.access.refusal import Refusal
+from samdrift.access.refused_tokens import RefusedTokens
 from samdrift.spec.document import Spec
 from samdrift.spec.identity import Algorithm, Issuer, TokenIdentity
 from samdrift.spec.problems import Reason
@@ -37,6 +38,7 @@ DEFAULT_PROJECT = "default"
 
 _LONGEST_USER = 256
 _EXPIRED = Refusal(Reason.EXPIRED_TOKEN)
+_REFUSED = Refusal(Reason.REFUSED_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +58,18 @@ class _Trusted:
 
 
 class Tokens:
-    """Tokens of the issuers of a document, by the keys that are known now. When either changes, make another: it remembers
-    nothing that was believed under other keys.
+    """Tokens of the issuers of a document, by the keys that are known and but for those that are refused now. When any of these
+    changes, make another: it remembers nothing that was believed under other keys.
 
     `unknown` is told the name of an issuer whose token names a key that is not known; it must return at once.
     """
 
     def __init__(
         self, spec: Spec, keys: Mapping[str, KeySet], unknown: Callable[[str], None] = lambda _: None, *,
-        most: int = REMEMBERED,
+        most: int = REMEMBERED, refused: RefusedTokens | None = None,
     ) -> None:  # fmt: skip
         self._unknown, self._most = unknown, most
+        self._refused = RefusedTokens() if refused is None else refused
         self._projects = {name: frozenset({DEFAULT_PROJECT, *o.projects}) for name, o in spec.organisations.items()}
         identities: dict[str, list[tuple[str, TokenIdentity]]] = {name: [] for name in spec.issuers}
         for organisation, member in spec.organisations.items():
@@ -128,9 +131,9 @@ class Tokens:
             return _no("it is signed with a key that its issuer has not published")
         if not _is_signed(text, trusted.keys, kid, algorithm):
             return _no("its signature is not right")
-        return _in_force(claims, trusted.issuer, now) or self._believe(claims, trusted)
+        return _in_force(claims, trusted.issuer, now) or self._believe(claims, trusted, now)
 
-    def _believe(self, claims: dict[str, Any], trusted: _Trusted) -> _Believed | Refusal:
+    def _believe(self, claims: dict[str, Any], trusted: _Trusted, now: float) -> _Believed | Refusal:
         """Whose token it is, now that it is known to be good."""
         issuer = trusted.issuer
         until = float(claims["exp"]) + issuer.skew
@@ -148,6 +151,9 @@ class Tokens:
         if project not in self._projects[organisation]:
             return Refusal(Reason.UNKNOWN_IDENTITY, {"credential": "token", "why": "its project is not known here"})
         user = _claim(claims, issuer.user) if issuer.user else ""
+        # By the name as it came: one that is too strange to be kept must not slip through for that.
+        if self._refused.refuses(organisation, claims, user if isinstance(user, str) else "", issuer.skew, now):
+            return _REFUSED
         known = user if isinstance(user, str) and len(user) <= _LONGEST_USER and user.isprintable() else ""
         return _Believed(Principal(organisation, project, f"jwt:{trusted.name}", known, "jwt", ANYTHING), until)
 

@@ -12,15 +12,13 @@ from typing import Any
 
 from samdrift.access.principal import Principal
 from samdrift.access.refusal import Refusal
-from samdrift.spec.document import Model
+from samdrift.api.listing import Listed
+from samdrift.spec.abilities import ENDPOINTS
 from samdrift.spec.problems import PROBLEMS, Reason, render_problem
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-_ENDPOINTS = {"generate": ["/v1/chat/completions", "/v1/completions"], "embed": ["/v1/embeddings"]}
-_ANSWERED = frozenset(path for paths in _ENDPOINTS.values() for path in paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class Knowledge:
     gives what a principal may use."""
 
     who: Callable[[str | None, str | None], Principal | Refusal]
-    models: Callable[[Principal], dict[str, Model]]
+    models: Callable[[Principal], dict[str, Listed]]
     ready: Callable[[], tuple[bool, list[str]]]
     refused: Callable[[Reason, str | None], None]
     started_at: int
@@ -56,7 +54,7 @@ class Api:
         if path == "/healthz":
             ready, reasons = self._know.ready()
             return (200 if ready else 503), _json({"ready": ready, "reasons": reasons}), []
-        if path in _ANSWERED:
+        if path in ENDPOINTS:
             return self._problem(Reason.WRONG_METHOD, None, [(b"allow", b"POST")], path=path)
         if path != "/v1/models" and not path.startswith("/v1/models/"):
             return self._problem(Reason.UNKNOWN_ROUTE, None, [], path=path)
@@ -69,11 +67,12 @@ class Api:
             return self._problem(who.reason, None, again, **who.named)
         found = self._know.models(who)
         if path == "/v1/models":
-            return 200, _json({"object": "list", "data": [self._entry(n, m) for n, m in found.items()]}), []
+            entries = [one.entry(name, self._know.started_at) for name, one in found.items()]
+            return 200, _json({"object": "list", "data": entries}), []
         name = path.removeprefix("/v1/models/")
         if name not in found:
             return self._problem(Reason.UNKNOWN_MODEL, who.organisation, [], model=name)
-        return 200, _json(self._entry(name, found[name])), []
+        return 200, _json(found[name].entry(name, self._know.started_at)), []
 
     def _problem(
         self, reason: Reason, organisation: str | None, extra: list[tuple[bytes, bytes]], **named: str
@@ -81,10 +80,6 @@ class Api:
         self._know.refused(reason, organisation)
         status, body = render_problem(reason, **named)
         return status, body, extra if status == PROBLEMS[reason].status and status in (401, 405, 503) else []
-
-    def _entry(self, name: str, model: Model) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": self._know.started_at, "owned_by": "samdrift",
-            "endpoints": _ENDPOINTS[model.task], "context": model.context}  # fmt: skip
 
 
 def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -70,18 +71,33 @@ class Administering:
             headers["if-match"] = if_match
         return self._ask(method, _path(path, {}), body, headers)
 
+    @contextmanager
+    def stream(self, method: str, *path: str, body: Json | None = None) -> Iterator[Iterator[bytes]]:
+        """A long answer of a server in pieces, while it comes. Raises Refused, or ClickException if it breaks off."""
+        import httpx  # slow to import, and not needed on the service's own machine
+
+        headers = self._named({} if body is None else {"content-type": "application/json"})
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        try:
+            with httpx.stream(method, f"{str(self.server).rstrip('/')}{_path(path, {})}", content=content, headers=headers,
+                timeout=_PATIENCE, follow_redirects=False) as response:  # fmt: skip
+                if not 200 <= response.status_code < 300:
+                    raise Refused(response.status_code, _object(response.read()))
+                yield response.iter_bytes()
+        except httpx.TransportError as error:
+            raise click.ClickException(f"{self.server} did not answer to the end: {error}.") from error
+
     def _ask(self, method: str, path: str, body: Json | None, headers: dict[str, str]) -> Answer:
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         if content is not None:
             headers = {**headers, "content-type": "application/json"}
         status, answered, etag = (self._here if self.server is None else self._there)(method, path, content, headers)
-        try:
-            said = json.loads(answered)
-        except ValueError:
-            said = {}
         if not 200 <= status < 300:
-            raise Refused(status, said if isinstance(said, dict) else {})
-        return Answer(said, etag)
+            raise Refused(status, _object(answered))
+        try:
+            return Answer(json.loads(answered), etag)
+        except ValueError:
+            return Answer({}, etag)
 
     def _here(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes, str]:
         connection = local_connection(self.data, _PATIENCE)
@@ -97,12 +113,7 @@ class Administering:
     def _there(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes, str]:
         import httpx  # slow to import, and not needed on the service's own machine
 
-        if not self.token:
-            raise click.UsageError("A server wants a token: set SAMDRIFT_TOKEN, or give --token.")
-        where = urlsplit(str(self.server))
-        if where.scheme != "https" and (where.scheme != "http" or where.hostname not in ("127.0.0.1", "localhost", "::1")):
-            raise click.UsageError("A token must not cross a network in the clear: give --server as https://….")
-        named = {**headers, "authorization": f"Bearer {self.token}"}
+        named = self._named(headers)
         for left in (1, 0):  # a request that may be repeated is, once, when the connection broke
             try:
                 response = httpx.request(method, f"{str(self.server).rstrip('/')}{path}", content=content, headers=named,
@@ -113,6 +124,23 @@ class Administering:
                 raise click.ClickException(f"{self.server} did not answer: {error}.") from error
             return response.status_code, response.content, response.headers.get("etag", "")
         raise AssertionError("both attempts return or raise")
+
+    def _named(self, headers: dict[str, str]) -> dict[str, str]:
+        """With the token, if it may be sent there."""
+        if not self.token:
+            raise click.UsageError("A server wants a token: set SAMDRIFT_TOKEN, or give --token.")
+        where = urlsplit(str(self.server))
+        if where.scheme != "https" and (where.scheme != "http" or where.hostname not in ("127.0.0.1", "localhost", "::1")):
+            raise click.UsageError("A token must not cross a network in the clear: give --server as https://….")
+        return {**headers, "authorization": f"Bearer {self.token}"}
+
+
+def _object(answered: bytes) -> Json:
+    try:
+        said = json.loads(answered)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _path(parts: tuple[str, ...], query: dict[str, object]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from samdrift.engines.supervising import Progress
+from samdrift.engines.standings import Progress
 from samdrift.runtime.community import Ready, Saying
 from samdrift.spec.document import Spec
 

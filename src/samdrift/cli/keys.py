@@ -14,7 +14,9 @@ from samdrift.access.principal import ENDPOINTS, PRIORITIES, KeyRecord, Scope
 from samdrift.cli import remote_keys
 from samdrift.cli.administering import Administering, remote_options
 from samdrift.cli.data_folder import DataFolder, columns, folder_options, me, suggest
+from samdrift.cli.refusing import accept_command, refuse_command, refused_command
 from samdrift.spec.document import Priority
+from samdrift.spec.names import Names
 from samdrift.spec.units import parse_duration
 
 _NO_KEY = "There is no key with this id. `samdrift keys list` shows them."
@@ -32,8 +34,13 @@ def keys_group() -> None:
       samdrift keys list aarhus
       samdrift keys rotate 0kXv3QmZp1a --grace 7d
       samdrift keys revoke 0kXv3QmZp1a
+      samdrift keys refuse aarhus --jwt leaked.jwt --reason "it stood in a log"
       samdrift keys list aarhus --server https://ai.example.dk
     """
+
+
+for _command in (refuse_command, refused_command, accept_command):
+    keys_group.add_command(_command)
 
 
 def _parse_expiry(_context: click.Context, _parameter: click.Parameter, given: str | None) -> float | None:
@@ -268,7 +275,7 @@ def _check_names(folder: DataFolder, organisation: str, project: str, models: tu
         raise suggest("organisation", organisation, document.organisations)
     if project != "default" and project not in member.projects:
         raise suggest(f"project of {organisation}", project, [*member.projects, "default"])
-    allowed = document.models if member.models is None else member.models
+    allowed = Names(document).used_by(organisation)
     for model in models:
         if model not in allowed:
             raise suggest(f"model for {organisation}", model, allowed)

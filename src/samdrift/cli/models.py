@@ -16,15 +16,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from samdrift.cli.data_folder import columns, suggest
+from samdrift.engines.repertoire import DRIVERS
+from samdrift.engines.weights.adapters import prepare_adapter
 from samdrift.engines.weights.cache import Cache, Entry
 from samdrift.engines.weights.locking import read_lock, write_lock
 from samdrift.engines.weights.means import Means, Step
 from samdrift.engines.weights.obtaining import look_up
-from samdrift.engines.weights.preparing import Wanted, prepare
+from samdrift.engines.weights.preparing import Wanted, Weights, prepare
+from samdrift.engines.weights.projectors import prepare_projector
 from samdrift.engines.weights.standing import Standing, standing_of
 from samdrift.engines.weights.troubles import WeightsError, disk_trouble, people_size
 from samdrift.reading import DocumentRejected, DocumentUnreadable, folder_of, read_document, secret_of
-from samdrift.spec.document import Model, Spec
+from samdrift.spec.document import Spec
+from samdrift.spec.names import WeightsNamed, names_of, weights_named
 from samdrift.spec.weights import FETCHED, LOCK, parse_reference
 
 _document = click.argument("document", type=click.Path(path_type=Path))
@@ -67,21 +71,21 @@ def list_command(document: Path, data: Path, as_json: bool) -> None:
     spec = _read(document)
     cache = _cache(data, spec)
     base = folder_of(document)
-    found = {name: (model, standing_of(weights, base=base, cache=cache)) for name, model, weights in _with_weights(spec, ())}
+    found = {one: standing_of(one.weights, base=base, cache=cache, adapter=bool(one.over)) for one in _with_weights(spec, ())}
     if as_json:
-        _echo([_row(name, model, standing) for name, (model, standing) in found.items()])
+        _echo([_row(one, standing) for one, standing in found.items()])
         return
     if not found:
         click.echo("No model of this document has weights here.", err=True)
         return
     heading = ("MODEL", "STATE", "SIZE", "LOCKED", "LICENCE", "ARCHITECTURE", "PARAMETERS", "CONTEXT", "KV/TOKEN", "WEIGHTS")
-    lines = columns([heading, *(_cells(name, model, standing) for name, (model, standing) in found.items())], right=(2, 6, 7, 8))
+    lines = columns([heading, *(_cells(one, standing) for one, standing in found.items())], right=(2, 6, 7, 8))
     click.echo(click.style(next(lines), bold=True))
     for line in lines:
         click.echo(line)
-    for name, (_, standing) in found.items():
+    for one, standing in found.items():
         if standing.state == "broken":
-            click.echo(f"{name}: {standing.sentence}", err=True)
+            click.echo(f"{one.name}: {standing.sentence}", err=True)
 
 
 @models_group.command("fetch")
@@ -100,12 +104,11 @@ def fetch_command(document: Path, models: tuple[str, ...], data: Path) -> None:
     """
     spec = _read(document)
     means, failed = _means(spec, document), 0
-    for name, model, weights in _with_weights(spec, models):
-        wanted: Wanted = "gguf" if model.engine == "llamacpp" else "safetensors"
+    for one in _with_weights(spec, models):
+        name = _title(one)
         try:
             with _progress(name) as step:
-                found = prepare(weights, base=folder_of(document), cache=data / "weights", step=step, precision=model.precision,
-                    licence=model.licence, wanted=wanted, means=means)  # fmt: skip
+                found = _prepared(one, folder_of(document), data / "weights", step, means)
         except WeightsError as error:
             failed += 1
             click.echo(f"{name}: {error}", err=True)
@@ -140,12 +143,13 @@ def lock_command(document: Path, models: tuple[str, ...], data: Path, check: boo
             raise click.ClickException(str(error)) from error
         before = {}
     after, failed = dict(before), 0
-    for name, model, weights in _with_weights(spec, models):
+    for one in _with_weights(spec, models):
+        name, weights = _title(one), one.weights
         if not _is_fetched(weights):
             continue
         try:
             with _progress(name) as step:
-                listing = look_up(weights, cache=cache, step=step, licence=model.licence, means=means)
+                listing = look_up(weights, cache=cache, step=step, licence=one.licence, means=means)
         except WeightsError as error:
             failed += 1
             click.echo(f"{name}: {error}", err=True)
@@ -158,7 +162,7 @@ def lock_command(document: Path, models: tuple[str, ...], data: Path, check: boo
             f"{listing.licence or 'no licence named'}, {listing.origin} {listing.revision}".rstrip())  # fmt: skip
         failed += check and not same
     if not models:  # what no model of the document names any more
-        named = {model.weights for model in spec.models.values()}
+        named = {one.weights for one in weights_named(spec)}
         after = {reference: listing for reference, listing in after.items() if reference in named}
     if not check and after != before:
         try:
@@ -259,14 +263,30 @@ def _read(document: Path) -> Spec:
         raise click.ClickException(f"The document cannot be used yet:\n{rejected}") from rejected
 
 
-def _with_weights(spec: Spec, only: Sequence[str]) -> Iterator[tuple[str, Model, str]]:
-    """The models that have weights, all or those named."""
+def _with_weights(spec: Spec, only: Sequence[str]) -> Iterator[WeightsNamed]:
+    """The weights of all models and adapters, or of those named."""
+    names = names_of(spec)
     for name in only:
-        if name not in spec.models:
-            raise suggest("model", name, spec.models)
-    for name, model in spec.models.items():
-        if model.weights is not None and (not only or name in only):
-            yield name, model, model.weights
+        if name not in names:
+            raise suggest("model", name, names)
+    for one in weights_named(spec):
+        if not only or one.name in only:
+            yield one
+
+
+def _title(one: WeightsNamed) -> str:
+    return f"{one.name} ({one.part})" if one.part else one.name
+
+
+def _prepared(one: WeightsNamed, base: Path, cache: Path, step: Step, means: Means) -> Weights:
+    wanted: Wanted = "gguf" if "gguf" in DRIVERS[one.engine].formats else "safetensors"
+    if one.over:
+        return prepare_adapter(one.weights, None, base=base, cache=cache, step=step, licence=one.licence, wanted=wanted,
+            means=means)  # fmt: skip
+    if one.part:
+        return prepare_projector(one.weights, base=base, cache=cache, step=step, licence=one.licence, means=means)
+    return prepare(one.weights, base=base, cache=cache, step=step, precision=one.precision, licence=one.licence, wanted=wanted,
+        means=means)  # fmt: skip
 
 
 def _means(spec: Spec, document: Path) -> Means:
@@ -281,20 +301,21 @@ def _is_fetched(reference: str) -> bool:
     return getattr(parse_reference(reference), "kind", "") in FETCHED
 
 
-def _row(name: str, model: Model, standing: Standing) -> dict[str, Any]:
-    return {"model": name, "weights": model.weights, "precision": model.precision, "accepted": model.licence, **asdict(standing)}
+def _row(one: WeightsNamed, standing: Standing) -> dict[str, Any]:
+    return {"model": one.name, "weights": one.weights, "precision": one.precision, "accepted": one.licence,
+        "adapter_of": one.over or None, "part": one.part or None, **asdict(standing)}  # fmt: skip
 
 
-def _cells(name: str, model: Model, standing: Standing) -> tuple[str, ...]:
+def _cells(one: WeightsNamed, standing: Standing) -> tuple[str, ...]:
     facts = standing.facts
     partly = standing.state == "partly" and standing.here and standing.size
     state = f"{standing.here / standing.size:.0%}" if partly and standing.here and standing.size else standing.state
     return (
-        name, state + (f" → {model.precision}" if model.precision else ""),
+        _title(one), state + (f" → {one.precision}" if one.precision else ""),
         people_size(standing.size) if standing.size is not None else "", {True: "yes", False: "no", None: ""}[standing.locked],
         standing.licence or "", facts.architecture if facts else "", f"{facts.parameters / 1e6:.0f}M" if facts else "",
         str(facts.context or "") if facts else "",
-        people_size(facts.kv_bytes) if facts and facts.kv_bytes is not None else "", model.weights or "",
+        people_size(facts.kv_bytes) if facts and facts.kv_bytes is not None else "", one.weights,
     )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""`samdrift people`: who may sign in, and with which roles. It works on the ledger itself, so that there is a first one."""
+"""`samdrift people`: who may sign in, and with which roles. It works on the ledger itself, so that there is a first one; or, with
+--server, through the administrative API."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ import click
 
 from samdrift.access.people import HeldGrant, Person, digest_of, login_of, reach_of
 from samdrift.access.roles import OVER_ALL, Grant, Role
+from samdrift.cli import remote_people
+from samdrift.cli.administering import Administering, remote_options
 from samdrift.cli.data_folder import DataFolder, columns, folder_options, me, suggest
+from samdrift.cli.scanning import show_code
 from samdrift.ledger.ledger import Ledger
 from samdrift.spec.checking_signin import public_origin
 from samdrift.spec.events import AuditEvent
@@ -36,6 +40,7 @@ def people_group() -> None:
       samdrift people create kirsten --role operator
       samdrift people grant kirsten finance:aarhus
       samdrift people list
+      samdrift people list --server https://ai.example.dk
     """
 
 
@@ -57,6 +62,7 @@ def _parse_lasts(_context: click.Context, _parameter: click.Parameter, given: st
         raise click.BadParameter(str(error)) from error
 
 
+_qr = click.option("--qr", is_flag=True, help="Also draw the link as a QR code on the error output, for a phone that is at hand.")
 _lasts = click.option(
     "--lasts", metavar="TIME", default="3d", show_default=True, callback=_parse_lasts, help="How long the invitation is good for."
 )
@@ -70,10 +76,13 @@ _lasts = click.option(
     help="operator, auditor, or administrator, developer, finance or viewer of an organisation; may be given again.",
 )  # fmt: skip
 @_lasts
+@_qr
+@remote_options
 @folder_options
 def create_command(
-    login: str, name: str, grants: tuple[Grant, ...], lasts: float, data: Path, ledger: str | None
-) -> None:
+    login: str, name: str, grants: tuple[Grant, ...], lasts: float, qr: bool, data: Path, ledger: str | None,
+    remote: Administering | None,
+) -> None:  # fmt: skip
     """Make a local account LOGIN, and print the link by which its owner chooses a password, this once.
 
     The link goes to the output and what is said about it to the error output. Send it by a way that only its owner reads.
@@ -83,18 +92,23 @@ def create_command(
       samdrift people create kirsten --name "Kirsten Holm" --role operator
       samdrift people create jens --role finance:aarhus --role viewer:aarhus --lasts 8h
     """
+    if remote is not None:
+        with _spoken():
+            remote_people.create(remote, _spelled(login), name, grants, lasts, qr=qr)
+        return
     folder = DataFolder(data, ledger)
     _check_organisations(folder, grants)
     with folder.ledger(make=True) as opened, _spoken():
         person = Person("p" + secrets.token_hex(8), name, _now(), login=_spelled(login), grants=tuple(map(HeldGrant, grants)))
         opened.people.add(person, _event("people.create", person, after={"login": person.login, "grants": _listed(person)}))
-        _invite(folder, opened, person, lasts, anew=False)
+        _invite(folder, opened, person, lasts, anew=False, qr=qr)
 
 
 @people_group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print everybody as JSON.")
+@remote_options
 @folder_options
-def list_command(as_json: bool, data: Path, ledger: str | None) -> None:
+def list_command(as_json: bool, data: Path, ledger: str | None, remote: Administering | None) -> None:
     """List everybody who may sign in, with their roles.
 
     \b
@@ -102,6 +116,9 @@ def list_command(as_json: bool, data: Path, ledger: str | None) -> None:
       samdrift people list
       samdrift people list --json | jq '.[] | select(.second_factors == 0)'
     """
+    if remote is not None:
+        remote_people.listing(remote, as_json=as_json)
+        return
     with DataFolder(data, ledger).ledger() as opened:
         found = sorted(opened.people.all(), key=lambda person: person.created_at)
         factors = {p.id: sum(f.kind != "recovery" for f in opened.people.factors.of(p.id)) for p in found}
@@ -128,8 +145,9 @@ def list_command(as_json: bool, data: Path, ledger: str | None) -> None:
 @people_group.command("grant")
 @click.argument("who")
 @click.argument("grant", metavar=_ROLE, callback=_parse_role)
+@remote_options
 @folder_options
-def grant_command(who: str, grant: Grant, data: Path, ledger: str | None) -> None:
+def grant_command(who: str, grant: Grant, data: Path, ledger: str | None, remote: Administering | None) -> None:
     """Give WHO (an account's name, or an id) a role.
 
     \b
@@ -137,6 +155,9 @@ def grant_command(who: str, grant: Grant, data: Path, ledger: str | None) -> Non
       samdrift people grant kirsten auditor
       samdrift people grant p0123456789abcdef developer:odense
     """
+    if remote is not None:
+        remote_people.grant(remote, who, grant)
+        return
     folder = DataFolder(data, ledger)
     _check_organisations(folder, (grant,))
     with folder.ledger() as opened, _spoken():
@@ -149,14 +170,18 @@ def grant_command(who: str, grant: Grant, data: Path, ledger: str | None) -> Non
 @people_group.command("withdraw")
 @click.argument("who")
 @click.argument("grant", metavar=_ROLE, callback=_parse_role)
+@remote_options
 @folder_options
-def withdraw_command(who: str, grant: Grant, data: Path, ledger: str | None) -> None:
+def withdraw_command(who: str, grant: Grant, data: Path, ledger: str | None, remote: Administering | None) -> None:
     """Take a role from WHO that was given here. Roles that a login brings end at that login.
 
     \b
     Examples:
       samdrift people withdraw kirsten finance:aarhus
     """
+    if remote is not None:
+        remote_people.withdraw(remote, who, grant)
+        return
     with DataFolder(data, ledger).ledger() as opened:
         person = _found(opened, who)
         event = _event("people.grant", person, grant.organisation, {"role": _role(grant)})
@@ -171,8 +196,12 @@ def withdraw_command(who: str, grant: Grant, data: Path, ledger: str | None) -> 
 @click.argument("who")
 @click.option("--anew", is_flag=True, help="Forget password and second factors, and end all sessions: for who has lost them.")
 @_lasts
+@_qr
+@remote_options
 @folder_options
-def invite_command(who: str, anew: bool, lasts: float, data: Path, ledger: str | None) -> None:
+def invite_command(
+    who: str, anew: bool, lasts: float, qr: bool, data: Path, ledger: str | None, remote: Administering | None
+) -> None:
     """Print a new link by which the owner of a local account chooses a password. Earlier links end.
 
     \b
@@ -180,24 +209,31 @@ def invite_command(who: str, anew: bool, lasts: float, data: Path, ledger: str |
       samdrift people invite kirsten
       samdrift people invite kirsten --anew
     """
+    if remote is not None:
+        remote_people.invite(remote, who, lasts, anew=anew, qr=qr)
+        return
     folder = DataFolder(data, ledger)
     with folder.ledger() as opened, _spoken():
         person = _found(opened, who)
         if person.login is None:
             raise click.ClickException(f"{_called(person)} comes by the login {person.provider}, which keeps their password.")
-        _invite(folder, opened, person, lasts, anew=anew)
+        _invite(folder, opened, person, lasts, anew=anew, qr=qr)
 
 
 @people_group.command("disable")
 @click.argument("who")
+@remote_options
 @folder_options
-def disable_command(who: str, data: Path, ledger: str | None) -> None:
+def disable_command(who: str, data: Path, ledger: str | None, remote: Administering | None) -> None:
     """Keep WHO out from now on, and end their sessions.
 
     \b
     Examples:
       samdrift people disable kirsten
     """
+    if remote is not None:
+        remote_people.disable(remote, who, disabled=True)
+        return
     with DataFolder(data, ledger).ledger() as opened:
         person = _found(opened, who)
         done = opened.people.disable(person.id, _now(), _event("people.disable", person, after={"disabled": True}))
@@ -206,14 +242,18 @@ def disable_command(who: str, data: Path, ledger: str | None) -> None:
 
 @people_group.command("enable")
 @click.argument("who")
+@remote_options
 @folder_options
-def enable_command(who: str, data: Path, ledger: str | None) -> None:
+def enable_command(who: str, data: Path, ledger: str | None, remote: Administering | None) -> None:
     """Let WHO sign in again.
 
     \b
     Examples:
       samdrift people enable kirsten
     """
+    if remote is not None:
+        remote_people.disable(remote, who, disabled=False)
+        return
     with DataFolder(data, ledger).ledger() as opened:
         person = _found(opened, who)
         done = opened.people.disable(person.id, None, _event("people.disable", person, after={"disabled": False}))
@@ -222,14 +262,18 @@ def enable_command(who: str, data: Path, ledger: str | None) -> None:
 
 @people_group.command("remove")
 @click.argument("who")
+@remote_options
 @folder_options
-def remove_command(who: str, data: Path, ledger: str | None) -> None:
+def remove_command(who: str, data: Path, ledger: str | None, remote: Administering | None) -> None:
     """Forget WHO: account, roles, second factors and sessions. What they did stays in the audit trail, under their id.
 
     \b
     Examples:
       samdrift people remove kirsten
     """
+    if remote is not None:
+        remote_people.remove(remote, who)
+        return
     with DataFolder(data, ledger).ledger() as opened:
         person = _found(opened, who)
         opened.people.remove(person.id, _event("people.remove", person, before={"grants": _listed(person)}))
@@ -239,8 +283,9 @@ def remove_command(who: str, data: Path, ledger: str | None) -> None:
 @people_group.command("sessions")
 @click.argument("who")
 @click.option("--end", is_flag=True, help="End them all.")
+@remote_options
 @folder_options
-def sessions_command(who: str, end: bool, data: Path, ledger: str | None) -> None:
+def sessions_command(who: str, end: bool, data: Path, ledger: str | None, remote: Administering | None) -> None:
     """Where WHO is signed in.
 
     \b
@@ -248,6 +293,9 @@ def sessions_command(who: str, end: bool, data: Path, ledger: str | None) -> Non
       samdrift people sessions kirsten
       samdrift people sessions kirsten --end
     """
+    if remote is not None:
+        remote_people.sessions(remote, who, end=end)
+        return
     with DataFolder(data, ledger).ledger() as opened:
         person = _found(opened, who)
         if end:
@@ -264,7 +312,7 @@ def sessions_command(who: str, end: bool, data: Path, ledger: str | None) -> Non
         click.echo(line)
 
 
-def _invite(folder: DataFolder, ledger: Ledger, person: Person, lasts: float, *, anew: bool) -> None:
+def _invite(folder: DataFolder, ledger: Ledger, person: Person, lasts: float, *, anew: bool, qr: bool) -> None:
     secret, until = secrets.token_urlsafe(32), _now() + lasts
     event = _event("people.reset" if anew else "people.invite", person, after={"expires_at": until})
     if not ledger.people.invite(person.id, digest_of(secret), until, event, anew=anew):
@@ -272,9 +320,12 @@ def _invite(folder: DataFolder, ledger: Ledger, person: Person, lasts: float, *,
     document = folder.document()
     origin = None if document is None else public_origin(document)
     click.echo(f"Invitation of {_called(person)}, good once, until {_instant(until)}:", err=True)
-    click.echo(f"{origin or ''}/signin/welcome#{secret}")
+    link = f"{origin or ''}/signin/welcome#{secret}"
+    click.echo(link)
     if origin is None:
         click.echo("Put the address of this community before it: the document does not say it (signin.url).", err=True)
+    elif qr:
+        show_code(link)
 
 
 def _found(ledger: Ledger, who: str) -> Person:

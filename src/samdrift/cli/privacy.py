@@ -11,12 +11,13 @@ from zoneinfo import ZoneInfo
 import click
 import httpx
 
-from samdrift.cli.data_folder import DataFolder, folder_options, suggest
-from samdrift.cli.privacy_report import markdown, picture
+from samdrift.cli.administering import Administering, remote_options
+from samdrift.cli.data_folder import DataFolder, folder_options, me, suggest
 from samdrift.engines.confining import confinement
 from samdrift.runtime.canary import CanaryFailed, last_result, remember, run_canary
 from samdrift.runtime.clock import wall
 from samdrift.runtime.forgetting import Person
+from samdrift.runtime.privacy_report import markdown, picture
 from samdrift.spec.document import Spec
 
 
@@ -42,8 +43,9 @@ def _document(folder: DataFolder) -> Spec:
 @privacy_group.command("report")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
     help="A folder for `privacy.md` and `privacy.svg`; default: the Markdown goes to the output.")  # fmt: skip
+@remote_options
 @folder_options
-def report_command(output: Path | None, data: Path, ledger: str | None) -> None:
+def report_command(output: Path | None, data: Path, ledger: str | None, remote: Administering | None) -> None:
     """Write the data-flow map of the community that runs in the data folder, from its document in force.
 
     The same document gives the same report, so that it may be kept in Git: what changes in it has changed.
@@ -52,15 +54,22 @@ def report_command(output: Path | None, data: Path, ledger: str | None) -> None:
     Examples:
       samdrift privacy report
       samdrift privacy report -o docs/privacy
+      samdrift privacy report --server https://ai.example.dk
     """
-    spec, canary = _document(DataFolder(data, ledger)), last_result(data)
-    confined = confinement().possible
+    if remote is not None:
+        made = remote.get("privacy", "report").body
+        said, drawn = made["markdown"], made["svg"]
+    else:
+        spec, canary = _document(DataFolder(data, ledger)), last_result(data)
+        confined = confinement().possible
+        shown = "" if output is None else "privacy.svg"
+        said, drawn = markdown(spec, canary, confined=confined, picture=shown), picture(spec, confined=confined)
     if output is None:
-        click.echo(markdown(spec, canary, confined=confined), nl=False)
+        click.echo(said, nl=False)
         return
     output.mkdir(parents=True, exist_ok=True)
-    (output / "privacy.md").write_text(markdown(spec, canary, confined=confined, picture="privacy.svg"), "utf-8")
-    (output / "privacy.svg").write_text(picture(spec, confined=confined), "utf-8")
+    (output / "privacy.md").write_text(said, "utf-8")
+    (output / "privacy.svg").write_text(drawn, "utf-8")
     click.echo(f"Written: {output / 'privacy.md'}, {output / 'privacy.svg'}.", err=True)
 
 
@@ -117,20 +126,29 @@ def _client(url: str, headers: dict[str, str], authority: str | None) -> httpx.C
 @click.argument("organisation")
 @click.argument("user")
 @click.option("--reason", required=True, help="Why: it is noted in the audit trail.")
+@remote_options
 @folder_options
-def export_command(organisation: str, user: str, reason: str, data: Path, ledger: str | None) -> None:
+def export_command(
+    organisation: str, user: str, reason: str, data: Path, ledger: str | None, remote: Administering | None
+) -> None:
     """Print everything that is kept of one USER of ORGANISATION, as JSON. USER is what the organisation's tokens say.
 
     \b
     Example:
       samdrift privacy export aarhus anna@aarhus.dk --reason "request of 3 March" > anna.json
     """
-    with DataFolder(data, ledger).ledger() as opened:
-        try:
-            rows = Person(opened, data, organisation, user).export(reason, wall())
-        except (OSError, ValueError) as error:
-            raise click.ClickException(f"{error}.") from error
-    click.echo(json.dumps([dataclasses.asdict(row) for row in rows], ensure_ascii=False, indent=2))
+    if remote is not None:
+        about = {"user": user, "reason": reason}
+        with remote.stream("POST", "members", organisation, "privacy", "export", body=about) as pieces:
+            rows = [json.loads(line) for line in b"".join(pieces).splitlines()]
+    else:
+        with DataFolder(data, ledger).ledger() as opened:
+            try:
+                found = Person(opened, data, organisation, user).export(me(), reason, wall())
+            except (OSError, ValueError) as error:
+                raise click.ClickException(f"{error}.") from error
+        rows = [dataclasses.asdict(row) for row in found]
+    click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
     click.echo(f"{len(rows):,} rows.", err=True)
 
 
@@ -139,8 +157,11 @@ def export_command(organisation: str, user: str, reason: str, data: Path, ledger
 @click.argument("user")
 @click.option("--reason", required=True, help="Why: it is noted in the audit trail.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@remote_options
 @folder_options
-def erase_command(organisation: str, user: str, reason: str, yes: bool, data: Path, ledger: str | None) -> None:
+def erase_command(
+    organisation: str, user: str, reason: str, yes: bool, data: Path, ledger: str | None, remote: Administering | None
+) -> None:
     """Erase everything that is kept of one USER of ORGANISATION. Their requests stay in sums by day, which name nobody.
 
     The audit trail is left alone: it says what people changed, and is kept for its own time.
@@ -150,13 +171,19 @@ def erase_command(organisation: str, user: str, reason: str, yes: bool, data: Pa
       samdrift privacy erase aarhus anna@aarhus.dk --reason "request of 3 March"
     """
     folder = DataFolder(data, ledger)
-    spec = _document(folder)
+    if remote is None:
+        _document(folder)  # where nothing runs, there is nothing to ask about
     if not yes:
         click.confirm(f"Erase all rows of this user of {organisation}? They cannot be brought back", abort=True, err=True)
-    with folder.ledger() as opened:
-        try:
-            rows, swept = Person(opened, data, organisation, user).erase(ZoneInfo(spec.retention.timezone), reason, wall())
-        except (OSError, ValueError) as error:
-            raise click.ClickException(f"{error}.") from error
+    if remote is not None:
+        done = remote.send("POST", "members", organisation, "privacy", "erase", body={"user": user, "reason": reason}).body
+        rows, swept = done["rows"], done["swept"]
+    else:
+        zone = ZoneInfo(_document(folder).retention.timezone)
+        with folder.ledger() as opened:
+            try:
+                rows, swept = Person(opened, data, organisation, user).erase(me(), zone, reason, wall())
+            except (OSError, ValueError) as error:
+                raise click.ClickException(f"{error}.") from error
     click.echo(f"{rows:,} rows were erased." + ("" if swept else " The files will hold nothing of them within the hour."))
     click.echo("The gateway's journal holds receipts of requests for about a day longer.", err=True)

@@ -21,6 +21,7 @@ from samdrift.cli.data_folder import columns
 from samdrift.cli.running import NothingRuns, ask
 from samdrift.engines.placement import spelt as spelt_size
 from samdrift.gateway.explaining import part, spelt
+from samdrift.spec.fleet import ReplicaState
 
 _EVERY = 1.0  # seconds
 _Row = tuple[str, ...]
@@ -101,6 +102,8 @@ def lines_of(found: dict[str, Any], *, everybody: bool = False) -> Iterator[str]
     yield ""
     yield from columns(list(_processes(found)), right=(2,))
     yield ""
+    if lacking := found.get("engines", {}).get("lack"):  # not there in a service of an older version
+        yield f"Engines have no {', no '.join(lacking)} here: `samdrift doctor` says why."
     lately = _long(found["window"])
     yield f"USED: of what the model served in the last {lately}, in weighted tokens. DUE: when all want it at once."
 
@@ -138,9 +141,21 @@ def _processes(found: dict[str, Any]) -> Iterator[_Row]:
     yield ("gateway (Envoy)", found["gateway"]["state"], str(found["gateway"]["restarts"]), "")
     for replica in found["replicas"]:
         seats = f"{replica['in_use']} of {replica['seats']} seats in use"
+        portion = replica.get("portion", 1.0)  # not there in a service of an older version
+        if portion < 1 and replica["state"] == ReplicaState.UP:
+            trial = (found["models"][replica["model"]]["standing"] or {}).get("trial") or {}
+            seats += f"; canary, takes {part(portion)} of new requests{_tried(trial)}"
         yield (replica["name"], replica["state"], str(replica["restarts"]), seats)
     ledger = found["ledger"]
     yield ("ledger", ledger["state"], "-", f"{ledger['queued']} rows to write")
+
+
+def _tried(trial: dict[str, Any]) -> str:
+    """How a new version does that is watched."""
+    if not trial:
+        return ""
+    old = f"{trial['old_failed']} of {trial['old_ended']}"
+    return f"; {trial['failed']} of {trial['ended']} failed there, {old} on the old version; {spelt(trial['left'])} to go"
 
 
 def _part(share: float | None) -> str:

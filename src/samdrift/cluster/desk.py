@@ -57,7 +57,7 @@ def _accounts(place: Place) -> Iterator[Manifest]:
     for name in ("desk", "api", "worker"):
         yield manifest("ServiceAccount", f"samdrift-{name}", place.own, why=_WHY, file=FILE, automountServiceAccountToken=False)
     homes: dict[str, str | None] = {place.models: None}
-    homes |= {place.home(name): said.organisation for name, _, said in place.served()}
+    homes |= {place.home(name): model.organisation for name, model, _ in place.served()}
     for home, organisation in homes.items():
         why: Path = ("models",) if organisation is None else ("organisations", organisation)
         file = "models.yaml" if organisation is None else f"organisations/{organisation}.yaml"

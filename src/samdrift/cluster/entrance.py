@@ -3,12 +3,15 @@ silence is borne, and traces without content."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from importlib.resources import files
 
 from samdrift.cluster.manifests import Json, Manifest, manifest
 from samdrift.cluster.places import API, ASK, GATEWAY, TELL, Place
 from samdrift.spec.findings import Path
 from samdrift.spec.identity import Issuer
+from samdrift.spec.problems import Reason, render_problem
 from samdrift.spec.units import spell_duration
 
 FILE = "entrance.yaml"
@@ -33,6 +36,7 @@ FORGED = (
     "x-gateway-destination-endpoint",
 )
 """Headers that only we may set: taken off before anything else reads them."""
+_KEEP_APART = files(__package__).joinpath("keep_apart.lua").read_text()
 MARGIN = 30.0
 """Seconds by which Envoy waits longer for the desk than the desk lets anybody wait."""
 
@@ -187,8 +191,14 @@ def _envoy(place: Place) -> Manifest:
                     "envoyService": {"externalTrafficPolicy": "Local"},
                 },
             },
-            # The facts of a body must be read before the desk is asked: by default Envoy Gateway asks first.
-            "filterOrder": [{"name": "envoy.filters.http.lua", "before": "envoy.filters.http.ext_authz"}],
+            # The facts of a body must be read before the desk is asked, and tokens verified: by default Envoy Gateway asks first.
+            # Envoy AI Gateway puts itself behind the buffer (see `_engines`), so that it reads what has been let in, with the
+            # salt in it. It would stand in front of all of this otherwise, and send engines the body without the salt.
+            "filterOrder": [
+                {"name": "envoy.filters.http.lua", "before": "envoy.filters.http.ext_authz"},
+                {"name": "envoy.filters.http.jwt_authn", "before": "envoy.filters.http.ext_authz"},
+                {"name": "envoy.filters.http.buffer", "after": "envoy.filters.http.ext_authz"},
+            ],
             "shutdown": {"drainTimeout": span(place.spec.gateway.timeouts.request), "minDrainDuration": "10s"},
             "telemetry": telemetry,
         },
@@ -224,7 +234,7 @@ def _clients(place: Place) -> Manifest:
             },
             "path": {"escapedSlashesAction": "RejectRequest"},
             "connection": {
-                "bufferLimit": f"{-(-gateway.max_body // 2**20)}Mi",
+                "bufferLimit": _largest_body(place),
                 "connectionLimit": {"value": gateway.max_connections},
             },
             "http2": {"maxConcurrentStreams": 100},
@@ -250,9 +260,24 @@ def _reading(place: Place) -> Manifest:
         file=FILE,
         spec={
             "targetRefs": [{"group": _GROUP, "kind": "Gateway", "name": GATEWAY, "sectionName": name} for name in asking(place)],
-            "lua": [{"type": "Inline", "inline": place.reading or "function envoy_on_request(handle) end\n"}],
+            "lua": [
+                {"type": "Inline", "inline": place.reading or "function envoy_on_request(handle) end\n"},
+                {"type": "Inline", "inline": keeping_apart(place)},
+            ],
         },
     )
+
+
+def keeping_apart(place: Place) -> str:
+    """What Envoy runs to keep callers' prompts apart in engines (Lua)."""
+    outside = ", ".join(f'["{name}"] = true' for name in place.cluster.outside)
+    away = json.dumps(render_problem(Reason.CONTROL_UNAVAILABLE)[1].decode(), ensure_ascii=False)
+    aliases = ", ".join(f'["{alias}"] = "{name}"' for alias, name in place.spec.aliases.items())
+    return _KEEP_APART.replace("@OUTSIDE@", outside).replace("@ALIASES@", aliases).replace("@AWAY@", away)
+
+
+def _largest_body(place: Place) -> str:
+    return f"{-(-place.spec.gateway.max_body // 2**20)}Mi"
 
 
 def _question(place: Place, name: str, listener: str, issuers: list[tuple[str, Issuer]] | None) -> Manifest:
@@ -313,6 +338,8 @@ def _engines(place: Place) -> Manifest:
         file=FILE,
         spec={
             "targetRefs": [{"group": _GROUP, "kind": "Gateway", "name": GATEWAY}],
+            # Not for its limit, which holds already: Envoy AI Gateway stands behind this filter, wherever it is.
+            "requestBuffer": {"limit": _largest_body(place)},
             "timeout": {"tcp": {"connectTimeout": "5s"}, "http": {"requestTimeout": span(place.spec.gateway.timeouts.request)}},
             "retry": {"numRetries": 0},
             "circuitBreaker": {

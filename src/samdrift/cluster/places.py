@@ -65,7 +65,7 @@ class Place:
 
     def home(self, model: str) -> str:
         """The namespace in which a model runs."""
-        organisation = self.said(model).organisation
+        organisation = self.spec.models[model].organisation
         return self.models if organisation is None else self.org(organisation)
 
     def said(self, model: str) -> ClusterModel:
@@ -75,6 +75,11 @@ class Place:
     def scale(self, model: str) -> Scale:
         """How many replicas a model has in the cluster: what is said there, else what the model says."""
         return self.said(model).replicas or self.spec.models[model].replicas
+
+    def devices(self, model: str) -> int:
+        """How many devices one replica of a model takes in the cluster: what is said there, else what the model says."""
+        said = self.said(model).devices
+        return self.spec.models[model].devices if said is None else said
 
     @property
     def desks(self) -> tuple[str, str]:

@@ -172,8 +172,8 @@ def _devices(portion: Portion | None, nominal: int) -> int | None:
 
 
 def _needs(place: Place, flavour: Flavour, bound: str) -> int:
-    models = [(name, said) for name, _, said in place.served() if said.organisation is None]
-    return sum(said.devices * getattr(place.scale(name), bound) for name, said in models if place.flavour_of(name) == flavour)
+    models = [name for name, model, _ in place.served() if model.organisation is None]
+    return sum(place.devices(name) * getattr(place.scale(name), bound) for name in models if place.flavour_of(name) == flavour)
 
 
 def _split(place: Place, flavours: list[Flavour], organisation: str) -> dict[str, int]:

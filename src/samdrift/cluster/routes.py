@@ -67,7 +67,7 @@ def _rule(place: Place, names: list[str], backend: Json) -> Json:
 
 
 def _own_rules(place: Place) -> Iterator[Json]:
-    for name, _, said in place.served():
+    for name, model, said in place.served():
         if said.engine == "vllm":
             pool = {
                 "group": "inference.networking.k8s.io",
@@ -75,7 +75,7 @@ def _own_rules(place: Place) -> Iterator[Json]:
                 "name": f"{cluster_name(name)}-inference-pool",
                 "namespace": place.home(name),
             }
-            yield _rule(place, [name, *said.adapters], pool)
+            yield _rule(place, [name, *model.adapters], pool)
         else:
             yield _rule(place, [name], {"name": cluster_name(name)})
 
@@ -88,7 +88,7 @@ def _outside_rules(place: Place) -> Iterator[Json]:
 
 def _grants(place: Place) -> Iterator[Manifest]:
     """Pools are in other namespaces than the route: those must allow it. The HTTPRoute is the one that is made of ours."""
-    homes = dict.fromkeys((place.home(name), said.organisation) for name, _, said in place.served() if said.engine == "vllm")
+    homes = dict.fromkeys((place.home(name), m.organisation) for name, m, said in place.served() if said.engine == "vllm")
     for home, organisation in homes:
         why: Path = ("models",) if organisation is None else ("organisations", organisation)
         yield manifest(

@@ -11,6 +11,7 @@ from samdrift.cluster.serving import (
     file_of_model,
     pod_labels,
     queue_labels,
+    remembers,
     resources,
     standing,
     trigger,
@@ -27,12 +28,15 @@ _WEIGHTS = "/mnt/models"
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """How an engine is started in a container: its image, command, and options by seats, context and devices."""
+    """How an engine is started in a container: its image, command, options by seats, context and devices, variables, and the
+    option by which it remembers no prompts."""
 
     image: str
     command: tuple[str, ...]
     options: tuple[str, ...]
     ready: str
+    env: tuple[tuple[str, str], ...] = ()
+    forgetting: str = ""
 
 
 ENGINES = {
@@ -50,6 +54,7 @@ ENGINES = {
             "--enable-metrics",
         ),
         "/health",
+        forgetting="--disable-radix-cache",
     ),
     "tgi": Engine(
         "ghcr.io/huggingface/text-generation-inference:3.3.7",
@@ -62,6 +67,7 @@ ENGINES = {
             "--num-shard={devices}",
         ),
         "/health",
+        (("PREFIX_CACHING", "0"),),  # it knows no salts
     ),
     "llamacpp": Engine(
         "ghcr.io/ggml-org/llama.cpp:server",
@@ -89,7 +95,7 @@ def runtimes(place: Place) -> Iterator[Manifest]:
         yield _runtime(place, name, model, said)
         yield _service(place, name, said)
         if not place.scale(name).fixed:
-            yield _scaling(place, name, model, said)
+            yield _scaling(place, name, model)
 
 
 def _why(place: Place, name: str) -> Path:
@@ -102,22 +108,26 @@ def _runtime(place: Place, name: str, model: Model, said: ClusterModel) -> Manif
         "model": name,
         "seats": model.seats,
         "context": model.context,
-        "devices": max(1, said.devices),
+        "devices": max(1, place.devices(name)),
         "room": model.seats * model.context,
     }
     container: Json = {"name": "kserve-container", "image": said.image or engine.image}
     if engine.command:
         container["command"] = list(engine.command)
+    if engine.env:
+        container["env"] = [{"name": variable, "value": value} for variable, value in engine.env]
     container["args"] = [option.format(**words) for option in engine.options] + (
         ["--embeddings"] if model.task == "embed" and said.engine == "llamacpp" else []
     )
+    if engine.forgetting and not remembers(place, name):
+        container["args"].append(engine.forgetting)
     probe = {"httpGet": {"path": engine.ready, "port": PORT}}
     container |= {
         "ports": [{"containerPort": PORT, "protocol": "TCP"}],
         "startupProbe": {**probe, "periodSeconds": 10, "failureThreshold": 90},
         "readinessProbe": {**probe, "periodSeconds": 5},
         "livenessProbe": {**probe, "periodSeconds": 10, "failureThreshold": 6},
-        "resources": resources(place.flavour_of(name), said.devices),
+        "resources": resources(place.flavour_of(name), place.devices(name)),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -129,7 +139,7 @@ def _runtime(place: Place, name: str, model: Model, said: ClusterModel) -> Manif
         cluster_name(name),
         place.home(name),
         why=_why(place, name),
-        file=file_of_model(said),
+        file=file_of_model(model),
         spec={
             "supportedModelFormats": [{"name": said.engine, "version": "1", "autoSelect": False}],
             "protocolVersions": ["v2"],
@@ -148,7 +158,7 @@ def _service(place: Place, name: str, said: ClusterModel) -> Manifest:
     predictor: Json = {
         "minReplicas": max(1, scale.min),
         "maxReplicas": scale.max,
-        "labels": pod_labels(name, said),
+        "labels": pod_labels(place, name),
         "automountServiceAccountToken": False,
         "deploymentStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
         **standing(place, name),
@@ -156,7 +166,7 @@ def _service(place: Place, name: str, said: ClusterModel) -> Manifest:
             "modelFormat": {"name": said.engine},
             "runtime": cluster_name(name),
             "storageUri": uri_of(weights_in_cluster(place.spec, name)),
-            "resources": resources(place.flavour_of(name), said.devices),
+            "resources": resources(place.flavour_of(name), place.devices(name)),
         },
     }
     return manifest(
@@ -164,14 +174,14 @@ def _service(place: Place, name: str, said: ClusterModel) -> Manifest:
         cluster_name(name),
         place.home(name),
         why=_why(place, name),
-        file=file_of_model(said),
-        labels=queue_labels(place, name, said),
+        file=file_of_model(place.spec.models[name]),
+        labels=queue_labels(place, name),
         annotations=annotations,
         spec={"predictor": predictor},
     )
 
 
-def _scaling(place: Place, name: str, model: Model, said: ClusterModel) -> Manifest:
+def _scaling(place: Place, name: str, model: Model) -> Manifest:
     scale = place.scale(name)
     spec: Json = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{cluster_name(name)}-predictor"},
@@ -184,5 +194,5 @@ def _scaling(place: Place, name: str, model: Model, said: ClusterModel) -> Manif
     if not scale.min:
         spec |= {"idleReplicaCount": 0, "initialCooldownPeriod": int(scale.idle)}
     return manifest(
-        "ScaledObject", cluster_name(name), place.home(name), why=_why(place, name), file=file_of_model(said), spec=spec
+        "ScaledObject", cluster_name(name), place.home(name), why=_why(place, name), file=file_of_model(model), spec=spec
     )

@@ -18,20 +18,17 @@ _FAR = {"hf": "hf://", "s3": "s3://", "oci": "oci+native://", "pvc": "pvc://"}
 
 
 def uri_of(weights: str) -> str:
-    """`hf:OWNER/NAME` as KServe writes it, and `hf:OWNER/NAME@REVISION` too. Of one file of a repository KServe knows nothing: it
-    fetches all of it."""
+    """`hf:OWNER/NAME` as KServe writes it, and `hf:OWNER/NAME@REVISION` too. Of one file of a repository KServe knows nothing, so
+    that `checking_cluster` lets none come here."""
     kind, _, rest = weights.partition(":")
     if kind == "hf":
-        repository, _, revision = rest.partition("@")
-        owner_and_name = "/".join(repository.split("/")[:2])
-        revision = revision.partition("/")[0]
-        rest = f"{owner_and_name}:{revision}" if revision else owner_and_name
+        rest = rest.replace("@", ":")
     return f"{_FAR[kind]}{rest}"
 
 
-def file_of_model(said: ClusterModel) -> str:
+def file_of_model(model: Model) -> str:
     """The file a model stands in: a member's own model in the member's."""
-    return FILE if said.organisation is None else file_of(said.organisation)
+    return FILE if model.organisation is None else file_of(model.organisation)
 
 
 def services(place: Place) -> Iterator[Manifest]:
@@ -122,17 +119,28 @@ def trigger(place: Place, name: str, model: Model) -> Json:
     }
 
 
-def queue_labels(place: Place, name: str, said: ClusterModel) -> dict[str, str]:
+def queue_labels(place: Place, name: str) -> dict[str, str]:
     """By which Kueue knows whose pods these are; none where the model stands on processors."""
     if place.flavour_of(name) is None:
         return {}
-    return {"kueue.x-k8s.io/queue-name": QUEUE, "kueue.x-k8s.io/priority-class": f"samdrift-{_priority(place, said)}"}
+    priority = _priority(place, place.spec.models[name])
+    return {"kueue.x-k8s.io/queue-name": QUEUE, "kueue.x-k8s.io/priority-class": f"samdrift-{priority}"}
 
 
-def pod_labels(name: str, said: ClusterModel) -> dict[str, str]:
+def pod_labels(place: Place, name: str) -> dict[str, str]:
     """Labels of an engine's pods."""
-    labels = {MODEL: name, ORG: said.organisation or SHARED}
-    return labels if said.cache else {**labels, FETCHES: "true"}
+    labels = {MODEL: name, ORG: place.spec.models[name].organisation or SHARED}
+    return labels if place.said(name).cache else {**labels, FETCHES: "true"}
+
+
+def remembers(place: Place, name: str) -> bool:
+    """Whether its engines may remember prompts. A salt keeps credentials apart (see `keep_apart.lua`); that a member wants its
+    own prompts forgotten, too (`prompt_cache: none`), nobody can say in a body here, so that they forget everybody's."""
+    model = place.spec.models[name]
+    names = {name, *model.adapters}
+    members = place.spec.organisations.items()
+    theirs = (o for n, o in members if model.organisation in (None, n) and (o.models is None or names & set(o.models)))
+    return all(organisation.prompt_cache != "none" for organisation in theirs)
 
 
 def standing(place: Place, name: str) -> Json:
@@ -159,14 +167,18 @@ def _service(place: Place, name: str, model: Model, said: ClusterModel) -> Manif
     if said.image:
         main["image"] = said.image
     arguments = [f"--max-num-seqs={model.seats}", f"--max-model-len={model.context}", "--enable-prompt-tokens-details"]
+    if not remembers(place, name):
+        arguments.append("--no-enable-prefix-caching")
+    if model.images:
+        arguments.append("--mm-processor-cache-gb=0")  # or what one has shown would be ready sooner for the next who shows it
     main["args"] = [*arguments, "--task=embed"] if model.task == "embed" else arguments
-    main["resources"] = resources(place.flavour_of(name), said.devices)
-    spec: Json = {"model": _model(place, name, said), "labels": pod_labels(name, said)}
+    main["resources"] = resources(place.flavour_of(name), place.devices(name))
+    spec: Json = {"model": _model(place, name, model), "labels": pod_labels(place, name)}
     spec |= _replicas(place, name, model)
     # A new pod beside the old one would need devices that the quota may not have, and wait for ever.
     spec["rolloutStrategy"] = {"maxSurge": 0, "maxUnavailable": 1}
-    if said.devices > 1:
-        spec["parallelism"] = {"tensor": said.devices}
+    if place.devices(name) > 1:
+        spec["parallelism"] = {"tensor": place.devices(name)}
     spec["template"] = {"automountServiceAccountToken": False, **standing(place, name), "containers": [main]}
     spec["router"] = {"scheduler": {"replicas": 1}}
     return manifest(
@@ -174,20 +186,20 @@ def _service(place: Place, name: str, model: Model, said: ClusterModel) -> Manif
         cluster_name(name),
         place.home(name),
         why=why,
-        file=file_of_model(said),
-        labels=queue_labels(place, name, said),
+        file=file_of_model(model),
+        labels=queue_labels(place, name),
         spec=spec,
     )
 
 
-def _model(place: Place, name: str, said: ClusterModel) -> Json:
+def _model(place: Place, name: str, model: Model) -> Json:
     found: Json = {"uri": uri_of(weights_in_cluster(place.spec, name)), "name": name}
-    if said.adapters:
+    if model.adapters:
         found["lora"] = {
-            "maxAdapters": len(said.adapters),
-            "maxCpuAdapters": len(said.adapters),
+            "maxAdapters": len(model.adapters),
+            "maxCpuAdapters": len(model.adapters),
             "maxRank": 64,
-            "adapters": [{"name": a, "uri": uri_of(one.weights)} for a, one in said.adapters.items()],
+            "adapters": [{"name": a, "uri": uri_of(one.weights)} for a, one in model.adapters.items()],
         }
     return found
 
@@ -202,11 +214,11 @@ def _replicas(place: Place, name: str, model: Model) -> Json:
     return {"scaling": {"minReplicas": max(1, scale.min), "maxReplicas": scale.max, "keda": keda}}
 
 
-def _priority(place: Place, said: ClusterModel) -> str:
+def _priority(place: Place, model: Model) -> str:
     """The most urgent work that comes to it."""
-    if said.organisation is None:
+    if model.organisation is None:
         return "interactive"
-    projects = place.spec.organisations[said.organisation].projects.values()
+    projects = place.spec.organisations[model.organisation].projects.values()
     wanted = {project.priority for project in projects} or {"interactive"}
     return next(priority for priority in ("interactive", "standard", "batch") if priority in wanted)
 

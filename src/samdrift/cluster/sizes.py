@@ -87,10 +87,10 @@ def sizes_of(spec: Spec, pace: dict[str, float] | None = None) -> Sizes:
 
 
 def _model(place: Place, name: str) -> ModelSize:
-    model, said = place.spec.models[name], place.said(name)
+    model = place.spec.models[name]
     flavour = place.flavour_of(name)
     replicas = (place.scale(name).min, place.scale(name).max)
-    per = said.devices if flavour else 0
+    per = place.devices(name) if flavour else 0
     kinds = {d.kind for d in place.spec.pools[model.pool].devices}
     return ModelSize(
         name,
@@ -100,7 +100,7 @@ def _model(place: Place, name: str) -> ModelSize:
         replicas,
         (per * replicas[0], per * replicas[1]),
         (model.seats * replicas[0], model.seats * replicas[1]),
-        said.organisation,
+        model.organisation,
     )
 
 

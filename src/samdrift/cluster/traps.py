@@ -35,10 +35,11 @@ def trap(one: Found, rule: str, sentence: str, remedy: str) -> Trap:
 
 def traps_in(objects: Objects) -> tuple[Trap, ...]:
     """Everything that is found, in the order of the rules."""
+    from samdrift.cluster.traps_caches import CACHE_RULES
     from samdrift.cluster.traps_desks import DESK_RULES
     from samdrift.cluster.traps_entrance import ENTRANCE_RULES
     from samdrift.cluster.traps_queues import QUEUE_RULES
     from samdrift.cluster.traps_serving import SERVING_RULES
 
-    rules = (*ENTRANCE_RULES, *DESK_RULES, *QUEUE_RULES, *SERVING_RULES)
+    rules = (*ENTRANCE_RULES, *CACHE_RULES, *DESK_RULES, *QUEUE_RULES, *SERVING_RULES)
     return tuple(found for rule in rules for found in rule(objects))

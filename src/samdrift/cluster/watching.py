@@ -86,7 +86,7 @@ def watching(place: Place) -> Iterator[Manifest]:
                 "endpoints": [{"port": "metrics", "interval": "5s" if name == "desk" else "15s"}],
             },
         )
-    homes = {place.home(name): said.organisation for name, _, said in place.served()}
+    homes = {place.home(name): model.organisation for name, model, _ in place.served()}
     for home, organisation in homes.items():
         whose: Path = ("models",) if organisation is None else ("organisations", organisation)
         yield manifest(

@@ -42,7 +42,8 @@ class Attached:
                 known = "" if model.served_as is None else f'"model":"{model.served_as}"'
                 plain, stream = (",".join(filter(None, (known, fields[kind]))) for kind in ("plain", "stream"))
                 self._replicas[replica] = Replica(replica, name, model.address, model.seats, model.context,
-                    ReplicaState.STARTING, 0, plain, stream, salted=driver.salted)  # fmt: skip
+                    ReplicaState.STARTING, 0, plain, stream, salted=driver.salted,
+                    checks_names=driver.checks_names and not known)  # fmt: skip
                 told = partial(self._seen, replica)
                 task = group.create_task(watch(partial(driver.healthy, model.address), told), name=f"watch {replica}")
                 self._watching[replica] = (model, task)

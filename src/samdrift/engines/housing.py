@@ -5,48 +5,65 @@ plans: why a model waits, and when it will be up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from samdrift.engines.drivers import Planned
-from samdrift.engines.loads import Loads, reckoned, size_of
+from samdrift.engines.accelerators import NOT_ASKED, Inventory
+from samdrift.engines.drivers import Family, Planned, parted
+from samdrift.engines.loads import Loads, memory_available, reckoned, size_of
 from samdrift.engines.placement import never_fits, plan
 from samdrift.engines.places import Place
-from samdrift.engines.planning import devices_of
 from samdrift.engines.repertoire import DRIVERS
 from samdrift.engines.residents import Device, Plan, Resident, Want
+from samdrift.engines.stationing import devices_of, family_for, stationed
 from samdrift.engines.weights import Weights, facts_of
 from samdrift.spec.demand import Demand
-from samdrift.spec.document import Spec
+from samdrift.spec.document import Model, Spec
 
 NOTHING = Plan()
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a replica of a model is believed to take: bytes of memory, and seconds until it is up."""
+    """What a replica of a model is believed to take: bytes of memory on all its devices together and on `each` of them, and
+    seconds until it is up."""
 
     memory: int
+    each: int
     seconds: float
 
 
-class Housing:
-    """See the module. `furnish` says what there is; `plan` what to do with it."""
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where replicas of one model may stand: on `many` of these devices, all of one family. `planned` is one of them, told that
+    it stands on the first ones: on which makes no difference for what it takes. `kv_per_token` and `reckoned` are in bytes, the
+    latter on each device."""
 
-    def __init__(self, loads: Loads) -> None:
-        self.loads = loads
+    family: Family
+    many: int
+    devices: tuple[Device, ...]
+    planned: Planned
+    kv_per_token: int | None
+    reckoned: int
+    size: int
+
+
+class Housing:
+    """See the module. `furnish` says what there is; `plan` what to do with it. `inventory` is which accelerators this machine
+    has, as far as that was asked."""
+
+    def __init__(self, loads: Loads, inventory: Inventory = NOT_ASKED) -> None:
+        self.loads, self.inventory = loads, inventory
         self.devices: tuple[Device, ...] = ()
         self.last = NOTHING
         self._spec: Spec | None = None
-        self._slots: dict[str, Planned] = {}
         self._misfits: dict[str, str] = {}
-        self._firsts: dict[str, Planned] = {}
-        self._weights: dict[str, Weights] = {}
+        self._homes: dict[str, _Home] = {}
 
     def furnish(self, spec: Spec, slots: Mapping[str, Planned], weights: Mapping[str, Weights]) -> None:
         """From now on this document holds. `slots` are all replicas that its models may have."""
-        self._spec, self._slots, self._weights = spec, dict(slots), dict(weights)
-        self._firsts = {planned.model: planned for planned in reversed(tuple(slots.values()))}
-        self.devices = devices_of(spec)
+        self._spec, self.devices = spec, devices_of(spec, self.inventory)
+        firsts = {planned.model: planned for planned in reversed(tuple(slots.values()))}
+        self._homes = {name: self._home(spec.models[name], planned, weights[name]) for name, planned in firsts.items()}
         self._misfits = never_fits(self.devices, self._wants())
 
     @property
@@ -59,32 +76,68 @@ class Housing:
         """Models whose replicas come and go."""
         if self._spec is None:
             return frozenset()
-        return frozenset(name for name in self._firsts if not self._spec.models[name].replicas.fixed)
+        return frozenset(name for name in self._homes if not self._spec.models[name].replicas.fixed)
 
     def expected(self, model: str) -> Expected | None:
         """What a replica of this model is believed to take; None for a model that is not started here."""
-        planned = self._firsts.get(model)
-        if planned is None or self._spec is None:
+        home = self._homes.get(model)
+        if home is None or self._spec is None:
             return None
         said = self._spec.models[model].memory
-        driver = DRIVERS[planned.engine]
-        need = said or self.loads.need(planned, reckoned(driver, planned, facts_of(self._weights[model].head)))
-        return Expected(need, self.loads.seconds(planned, size_of(planned.weights)))
+        each = parted(said, home.many) if said is not None else self.loads.need(home.planned, home.reckoned)
+        return Expected(each * home.many, each, self.loads.seconds(home.planned, home.size))
+
+    def _home(self, model: Model, planned: Planned, weights: Weights) -> _Home:
+        driver, facts = DRIVERS[planned.engine], facts_of(weights.head)
+        pool = [device for device in self.devices if device.pool == model.pool]
+        family = family_for(driver, pool)
+        devices = tuple(device for device in pool if device.family == family)
+        many = 1 if family == "cpu" else model.devices  # processors are one device, however many engines there are on them
+        return _Home(family, many, devices, stationed(planned, family, devices[:many], facts.kv_bytes), facts.kv_bytes,
+            reckoned(driver, planned, facts, many), size_of(planned.weights))  # fmt: skip
+
+    def stationed(self, planned: Planned, devices: Sequence[str]) -> Planned:
+        """This replica, told that it stands on these devices."""
+        home = self._homes.get(planned.model)
+        if home is None:  # its model is no more, and it goes
+            return planned
+        there, expected = [device for device in home.devices if device.name in devices], self.expected(planned.model)
+        stands = stationed(planned, home.family, there, home.kv_per_token)
+        least = min((device.memory or 0 for device in there), default=0)
+        return replace(stands, share=min(1.0, expected.each / least)) if least and expected is not None else stands
+
+    def may_stay(self, model: str, devices: Sequence[str]) -> bool:
+        """Whether a replica of this model may stand on these devices as the document is now."""
+        home = self._homes[model]
+        return len(devices) == home.many and {device.name for device in home.devices}.issuperset(devices)
+
+    def roomiest(self, model: str, places: Iterable[Place]) -> tuple[str, ...]:
+        """Where a replica is taken to stand of which nobody knows: where most room is."""
+        home, there = self._homes[model], list(places)
+        return tuple(sorted((device.name for device in home.devices), key=lambda name: -self.free(there, name))[: home.many])
+
+    def has_room_beside(self, place: Place, places: Iterable[Place]) -> bool:
+        """Whether another version of what lives here could come up on the same devices."""
+        home, expected, there = self._homes.get(place.shown.model), self.expected(place.shown.model), list(places)
+        need = place.need if expected is None else max(place.need, expected.each)
+        if any(self.free(there, device) < need for device in place.devices):
+            return False
+        return home is None or home.family != "cpu" or memory_available() >= need
 
     def plan(
         self, places: Iterable[Place], demands: Sequence[Demand], used: Mapping[str, tuple[int, float]], now: float
     ) -> Plan:  # fmt: skip
         """What to do now. `used` has by replica how many requests run on it and when one last began or ended."""
-        wants = [want for want in self._wants() if want.model not in self._misfits]
+        there = list(places)
+        wants = [want for want in self._wants(there) if want.model not in self._misfits]
         known = {want.model for want in wants}
-        residents = [resident for place in places if (resident := self._resident(place, used, known)) is not None]
+        residents = [resident for place in there if (resident := self._resident(place, used, known)) is not None]
         self.last = plan(self.devices, wants, residents, demands, now)
         return self.last
 
     def pool_of(self, model: str) -> tuple[str, ...]:
         """The names of the devices that this model may stand on."""
-        pool = None if self._spec is None else self._spec.models[model].pool
-        return tuple(device.name for device in self.devices if device.pool == pool)
+        return tuple(device.name for device in self._homes[model].devices)
 
     def free(self, places: Iterable[Place], device: str) -> float:
         """Bytes that nobody has on this device."""
@@ -97,21 +150,39 @@ class Housing:
         expected = self.expected(model)
         if expected is None or model in self._misfits:
             return None
-        left = [max(0.0, place.began + expected.seconds - now) for place in places
-            if place.shown.model == model and not place.leaving and place.kept.state == "starting"]  # fmt: skip
+        mine = [place for place in places if place.shown.model == model and not place.leaving]
+        left = [place.began + expected.seconds - now for place in mine if place.kept.state == "starting"]
+        left += [place.began + self._waking(model) - now for place in mine if place.asleep and not place.resting]
         if left:
-            return min(left)
+            return max(0.0, min(left))
         room = max(0.0, self.last.again - now) if model in self.last.waits and self.last.again is not None else 0.0
-        return room + expected.seconds
+        return room + (self._waking(model) if any(place.asleep for place in mine) else expected.seconds)
 
-    def _wants(self) -> list[Want]:
+    def can_sleep(self, model: str) -> bool:
+        """Whether an engine of this model can give back its devices and live on."""
+        home = self._homes.get(model)
+        return home is not None and home.family in DRIVERS[home.planned.engine].sleeps
+
+    def bed(self, model: str) -> int:
+        """Bytes of the machine's memory that a replica of this model takes while it sleeps."""
+        home = self._homes.get(model)
+        return 0 if home is None else home.size
+
+    def _waking(self, model: str) -> float:
+        home = self._homes[model]
+        return self.loads.waking(home.planned, home.size)
+
+    def _wants(self, places: Iterable[Place] = ()) -> list[Want]:
         found = []
-        for name in self._firsts:
+        sleepers = {place.shown.model for place in places if place.asleep and not place.leaving}
+        for name, home in self._homes.items():
             expected = self.expected(name)
             if self._spec is not None and expected is not None:
                 model = self._spec.models[name]
                 scale = model.replicas
-                found.append(Want(name, model.pool, expected.memory, scale.min, scale.max, scale.idle, expected.seconds))
+                load = self._waking(name) if name in sleepers else expected.seconds
+                found.append(Want(name, model.pool, expected.each, scale.min, scale.max, scale.idle, load,
+                    home.many, home.family))  # fmt: skip
         return found
 
     def _resident(self, place: Place, used: Mapping[str, tuple[int, float]], known: set[str]) -> Resident | None:
@@ -119,14 +190,17 @@ class Housing:
         devices = tuple(name for name in place.devices if any(device.name == name for device in self.devices))
         if not devices:
             return None
-        leaving = place.leaving or place.part == "coming" or place.shown.model not in known
+        leaving = place.leaving or place.part != "serving" or place.shown.model not in known
         model = place.shown.model if place.shown.model in known else ""
+        if place.asleep and place.resting and not leaving:
+            return Resident(place.slot, model, devices, place.need, "asleep", place.since, place.since)
+        leaving = leaving or place.resting
         if not leaving:
             # Somebody has chosen these: what is learnt later holds for them, too.
             expected = self.expected(place.shown.model)
-            place.need = max(place.need, expected.memory) if expected is not None else place.need
+            place.need = max(place.need, expected.each) if expected is not None else place.need
         running, at = used.get(place.name, (0, place.since))
-        state = "leaving" if leaving else "down" if place.failing else "up" if place.kept.state == "up" else "loading"
+        state = "leaving" if leaving else "down" if place.failing else "up" if place.open else "loading"
         name = place.slot if place.name == place.slot or not leaving else place.name
         since = place.since if state == "up" else place.began
         return Resident(name, model, devices, place.need, state, since, max(at, place.since), running)  # type: ignore[arg-type]  # one of its states

@@ -13,7 +13,9 @@ import signal
 import sys
 from pathlib import Path
 
+from samdrift.engines.fencing import fence, parts_of
 from samdrift.engines.saying import say_only_harmless
+from samdrift.spec.abilities import TASKS
 
 _VERBOSITY = 2
 """llama.cpp's warnings and errors. Its `info` adds a few lines per request, its `debug` whole prompts."""
@@ -26,9 +28,13 @@ def main(argv: list[str] | None = None) -> int:
     """Serve one model until told to stop. Returns 1 if it cannot start."""
     arguments = _arguments(argv)
     os.umask(0o077)  # the socket is for this user only
-    say_only_harmless()
     with contextlib.suppress(FileNotFoundError):
         Path(arguments.listen).unlink()  # of an earlier life, which the supervisor knows to be over
+    # Before there is a second thread, and before anything is read that somebody else has made.
+    with contextlib.suppress(OSError):
+        files = [arguments.weights, *arguments.adapter, *([arguments.projector] if arguments.projector else [])]
+        fence([part for file in files for part in parts_of(file)], Path(arguments.listen).parent)
+    say_only_harmless()
     try:
         server = _serve(arguments)
     except Exception as error:  # noqa: BLE001 - the foreign library raises what it likes; any of it means "cannot start"
@@ -49,12 +55,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         description="Serve one model with llama.cpp on a Unix socket.")  # fmt: skip
     parser.add_argument("--weights", required=True, help="a GGUF file")
     parser.add_argument("--name", required=True, help="what answers call the model")
-    parser.add_argument("--task", choices=("generate", "embed"), required=True)
+    parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--listen", required=True, help="path of the Unix socket, ending in .sock")
     parser.add_argument("--seats", type=int, required=True, help="requests at once")
     parser.add_argument("--context", type=int, required=True, help="tokens per seat")
     parser.add_argument("--threads", type=int, required=True, help="processor threads")
     parser.add_argument("--pool-mean", action="store_true", help="embeddings: the mean over all tokens")
+    parser.add_argument("--adapter", action="append", default=[], help="a GGUF file with a LoRA adapter; may be given again")
+    parser.add_argument("--projector", help="chats: a GGUF file that makes images into what the model reads")
     return parser.parse_args(argv)
 
 
@@ -76,16 +84,24 @@ def _serve(arguments: argparse.Namespace) -> object:
     params.fit_params = False  # the document says what a seat holds; nothing is to shrink it silently
     params.cache_prompt = params.cache_idle_slots = False
     params.cache_ram_mib, params.slot_prompt_similarity = 0, 0.0
+    params.n_ctx_checkpoints = 0  # states of earlier prompts that a seat would go back to
+    # Their scale is that of requests that name none. It is 1 by default, also where they are loaded "without being applied".
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in arguments.adapter]
     params.ui = params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = False
     params.verbosity = _VERBOSITY
-    if arguments.task == "embed":
+    if arguments.projector:
+        params.mmproj.path, params.mmproj_use_gpu = arguments.projector, False
+    if arguments.task != "generate":
         params.embedding = True
         # A text is pooled in one piece, so a batch must hold the longest one. Texts beyond the context get a
         # 400 that says so, texts beyond the batch a 500: hence a batch that is larger than any sensible text.
         # It costs no memory, for the engine reserves by the context.
         params.n_batch = params.n_ubatch = max(_BATCH, arguments.context)
-        if arguments.pool_mean:
-            params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        kinds = xllamacpp.llama_pooling_type
+        if arguments.task == "rerank":
+            params.pooling_type = kinds.LLAMA_POOLING_TYPE_RANK
+        elif arguments.pool_mean:
+            params.pooling_type = kinds.LLAMA_POOLING_TYPE_MEAN
     return xllamacpp.Server(params)
 
 

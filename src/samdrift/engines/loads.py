@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 
+from samdrift.engines.accelerators import Asked, most_held, tool_of
 from samdrift.engines.drivers import Driver, Planned
 from samdrift.engines.identities import Identity, members_of
 from samdrift.engines.weights import Facts
@@ -24,6 +26,8 @@ _GAIN = 1 / 3
 """How much the last load counts in what the next is expected to take."""
 _PACE = 400e6
 """Bytes a second at which weights are believed to be read before the first load, and with a second for the start of a process."""
+_WAKING_PACE = 5e9
+"""Bytes a second at which weights are believed to come back from the machine's memory, before that was seen."""
 _SPARE = 1.05
 """A replica is taken to need a twentieth more than it was ever seen to have: what it has is asked for in pieces."""
 
@@ -31,11 +35,14 @@ _SPARE = 1.05
 @dataclass(frozen=True, slots=True)
 class Past:
     """What loads so far have shown. `memory` is the most that a replica was ever seen to have, in bytes, 0 if unknown; `seconds`
-    from its start until it was up, a moving average (gain 1/3); `times` how often."""
+    from its start until it was up, a moving average (gain 1/3); `times` how often. `waking` are the seconds that it took to be up
+    again after it had slept, a moving average, 0 if it never was; `dozing` is the most that it had on a device in its sleep."""
 
     memory: int = 0
     seconds: float = 0.0
     times: int = 0
+    waking: float = 0.0
+    dozing: int = 0
 
 
 class Loads:
@@ -59,6 +66,22 @@ class Loads:
         """How long it will take to be up, with weights of so many bytes."""
         past = self.past(planned)
         return past.seconds if past.times else 1.0 + size / _PACE
+
+    def waking(self, planned: Planned, size: int) -> float:
+        """How long it will take to be up when it is woken, with weights of so many bytes."""
+        return self.past(planned).waking or 1.0 + size / _WAKING_PACE
+
+    def woke(self, planned: Planned, seconds: float) -> None:
+        """A replica that slept is up again after so long."""
+        past = self.past(planned)
+        mean = past.waking + _GAIN * (seconds - past.waking) if past.waking else seconds
+        self._remember(planned, replace(past, waking=max(0.001, round(mean, 3))))
+
+    def dozed(self, planned: Planned, memory: int) -> None:
+        """A replica has so much memory on each of its devices while it sleeps."""
+        past = self.past(planned)
+        if memory > past.dozing * 1.01:
+            self._remember(planned, replace(past, dozing=memory))
 
     def came_up(self, planned: Planned, seconds: float) -> None:
         """A replica has come up after so long."""
@@ -95,21 +118,25 @@ def _read(path: Path) -> dict[str, Past]:
         if found["format"] != _FORMAT:
             return {}
         pasts = {str(key): Past(**past) for key, past in found["loads"].items()}
-        return {key: past for key, past in pasts.items() if past.memory >= 0 and past.seconds >= 0 and past.times >= 0}
+        return {key: past for key, past in pasts.items() if min(asdict(past).values()) >= 0}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def key_of(planned: Planned) -> str:
     """What was loaded: the same key, the same memory and time."""
-    parts = (planned.engine, planned.task, planned.weights, planned.seats, planned.context, planned.family, len(planned.devices))
+    parts = (planned.engine, planned.task, planned.weights, planned.seats, planned.context, planned.family, len(planned.devices),
+        *((planned.projector,) if planned.projector is not None else ()),
+        *(adapter.weights for adapter in planned.adapters))  # fmt: skip
     return hashlib.sha256("\0".join(map(str, parts)).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def reckoned(driver: Driver, planned: Planned, facts: Facts) -> int:
-    """Bytes of memory that a replica is believed to need on all its devices together, before anything was measured."""
-    return driver.needs(weights=facts.size or size_of(planned.weights), kv_per_token=facts.kv_bytes or 0, seats=planned.seats,
-        context=planned.context).memory  # fmt: skip
+def reckoned(driver: Driver, planned: Planned, facts: Facts, devices: int = 1) -> int:
+    """Bytes of memory that a replica is believed to need on each of its `devices`, before anything was measured."""
+    weights = (facts.size or size_of(planned.weights)) + (size_of(planned.projector) if planned.projector is not None else 0)
+    weights += sum(adapter.size for adapter in planned.adapters)
+    return driver.needs(weights=weights, kv_per_token=facts.kv_bytes or 0, seats=planned.seats, context=planned.context,
+        devices=devices).memory  # fmt: skip
 
 
 def size_of(weights: Path) -> int:
@@ -120,6 +147,13 @@ def size_of(weights: Path) -> int:
         return weights.stat().st_size
     except OSError:
         return 0
+
+
+def held_by(planned: Planned, leader: Identity, tool: Callable[[str], Asked] = tool_of) -> int:
+    """The most memory that an engine has on one of its devices, in bytes; 0 if it cannot be known. Blocks."""
+    if planned.family == "cpu":
+        return memory_of(leader)
+    return most_held(planned.family, planned.devices, members_of(leader), tool)
 
 
 def memory_of(leader: Identity) -> int:

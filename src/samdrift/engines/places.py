@@ -13,13 +13,16 @@ from typing import Literal
 from samdrift.engines.drivers import Planned
 from samdrift.engines.processes import Kept
 
-Part = Literal["serving", "coming"]
-"""Whether it serves, or is the new version that has not been tried yet."""
+Part = Literal["serving", "coming", "canary"]
+"""Whether it serves, is a new version that has not been tried yet, or one that takes a part of the requests and is watched."""
 
 
 class Place:
-    """`wanted` is what was last said of it; None means that it is to go. `began` is when its process began to start, `since` when
-    it came up, in monotonic seconds; `failing` says that it has ended without being asked to since it was last up."""
+    """`wanted` is what was last said of it; None means that it is to go. `portion` is the part of new requests that it takes.
+    `began` is when its process began to start, `since` when it came up, in monotonic seconds; `failing` says that it has ended
+    without being asked to since it was last up. `resting` says that it is to give its devices back and live on, `asleep` that it
+    has; when it is asleep and not to rest, it is being woken. `need` is what it takes of each of its devices, awake or asleep.
+    `adapters` are those that its engine was seen to have; None before anybody looked."""
 
     def __init__(
         self, slot: str, wanted: Planned, generation: int, *, devices: tuple[str, ...], need: int, now: float,
@@ -30,13 +33,21 @@ class Place:
         self.shown = wanted
         self.kept = Kept(wanted.name, "starting", None, generation)
         self.draining = False
+        self.portion = 1.0
         self.changed = asyncio.Event()
         self.began = self.since = now
         self.failing = False
+        self.resting = self.asleep = False
+        self.adapters: frozenset[str] | None = None
 
     def want(self, planned: Planned | None) -> None:
         """From now on this is wanted here."""
         self.wanted = planned
+        self.changed.set()
+
+    def rest(self, resting: bool) -> None:
+        """From now on it is to sleep, or to be awake."""
+        self.resting = resting
         self.changed.set()
 
     def hear(self, kept: Kept, now: float) -> None:
@@ -45,17 +56,26 @@ class Place:
             self.began = now
         elif kept.state == "up":
             self.since = now
+        if kept.state != "up" or kept.generation != self.kept.generation:
+            self.adapters = None
         if kept.state == "up":
             self.failing = False
         elif kept.restarts:
             self.failing = True
         self.kept = kept
+        if kept.state != "up" and (self.resting or self.asleep):
+            self.wanted = None  # what it kept for its waking is lost, and its devices may be others' by now
         self.changed.set()
 
     @property
     def name(self) -> str:
         """The replica's name."""
         return self.shown.name
+
+    @property
+    def open(self) -> bool:
+        """Whether its engine takes requests."""
+        return self.kept.state == "up" and not (self.resting or self.asleep)
 
     @property
     def leaving(self) -> bool:

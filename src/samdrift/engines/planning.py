@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from samdrift.engines.drivers import Planned
-from samdrift.engines.residents import Device
-from samdrift.engines.weights import Weights
-from samdrift.spec.document import Device as Described
+from samdrift.engines.drivers import AdapterAtHand, Planned
+from samdrift.engines.weights import RANK, Weights
 from samdrift.spec.document import Model, Spec
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
 
 _OTHER = "-b"
+
+
+def started(spec: Spec) -> list[tuple[str, Model]]:
+    """The models whose engines we start."""
+    return [(name, model) for name, model in spec.models.items() if model.weights is not None]
 
 
 def replica_names(name: str, model: Model) -> tuple[str, ...]:
@@ -64,12 +67,20 @@ def plan(
             threads=model.threads or max(1, _cores(spec, model.pool, cores) // sharing[model.pool]),
             address=sockets[replica],
             log=logs / f"{replica}.log",
+            images=model.sees,
+            projector=weights[name].projector,
+            adapters=tuple(_at_hand(adapter, found) for adapter, found in weights[name].adapters),
         )
         for name, model in spec.models.items()
         if name in weights
         for replica in replica_names(name, model)
     ]
     return tuple(sorted(planned, key=lambda replica: replica.name))
+
+
+def _at_hand(adapter: str, found: Weights) -> AdapterAtHand:
+    rank = found.head.fields.get(RANK)
+    return AdapterAtHand(adapter, found.path, rank if isinstance(rank, int) else None, found.head.length)
 
 
 def _pools(spec: Spec) -> set[str]:
@@ -82,23 +93,6 @@ def _at_once(models: Sequence[Model]) -> int:
     standing = sum(model.replicas.min for model in models)
     coming = sum(model.replicas.max - model.replicas.min for model in models)
     return max(1, standing + min(2, coming))
-
-
-def devices_of(spec: Spec) -> tuple[Device, ...]:
-    """The devices of all pools, each by itself, named by its pool, its kind and its number there."""
-    return tuple(
-        Device(f"{pool}/{device.kind}-{position + number}", pool, device.memory)
-        for pool, said in spec.pools.items()
-        for position, device in _positions(said.devices)
-        for number in range(device.count))  # fmt: skip
-
-
-def _positions(devices: Sequence[Described]) -> Iterator[tuple[int, Described]]:
-    """Where each entry's devices begin, counted by kind."""
-    seen: dict[str, int] = {}
-    for device in devices:
-        yield seen.get(device.kind, 0), device
-        seen[device.kind] = seen.get(device.kind, 0) + device.count
 
 
 def _cores(spec: Spec, pool: str, machine: int) -> int:

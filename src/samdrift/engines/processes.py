@@ -37,7 +37,8 @@ class Program:
     The process gets the variables in `env`, a few harmless ones of ours (`PATH`, `LANG`, …) and no others:
     secrets in our environment stay here. Its standard output and error are appended to `log`. `loose` are
     further arguments that a running process need not share to be the same program. `wrapper` stands before all of it: a
-    program that replaces itself by this one, in the same process.
+    program that replaces itself by this one, in the same process. `devices` are remembered with it, and nothing else is made of
+    them.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Program:
     owner: str = ""
     loose: tuple[str, ...] = ()
     wrapper: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -113,6 +115,7 @@ async def keep(
     patience: Patience | None = None,
     clock: Clock | None = None,
     turn: AbstractAsyncContextManager[object] | None = None,
+    begun: Callable[[int], None] = lambda _pid: None,
 ) -> None:
     """Keep `program` running until cancelled; then stop it within `grace` seconds (SIGTERM, after `grace`
     SIGKILL).
@@ -121,9 +124,9 @@ async def keep(
     first. `ready` is asked every `patience.poll` seconds while the process starts and every `patience.check`
     seconds after; it is also its health: after `patience.failures` times no in a row the process is started
     again. `told` hears of each change of state. `turn` is held while a process starts, so that not all start
-    at once.
+    at once. `begun` is told the pid of each process before that becomes the program; it must return at once.
     """
-    await _Keeper(program, records, ready, told, grace, patience or Patience(), clock or Clock(), turn).run()
+    await _Keeper(program, records, ready, told, grace, patience or Patience(), clock or Clock(), turn, begun).run()
 
 
 async def stop_all(records: Records, grace: float) -> int:
@@ -197,9 +200,9 @@ class _Keeper:
 
     def __init__(self, program: Program, records: Records, ready: Callable[[], Awaitable[bool]],
         told: Callable[[Kept], None], grace: float, patience: Patience, clock: Clock,
-        turn: AbstractAsyncContextManager[object] | None) -> None:  # fmt: skip
+        turn: AbstractAsyncContextManager[object] | None, begun: Callable[[int], None]) -> None:  # fmt: skip
         self.program, self.records, self.ready, self.told = program, records, ready, told
-        self.grace, self.patience, self.clock, self.turn = grace, patience, clock, turn
+        self.grace, self.patience, self.clock, self.turn, self.begun = grace, patience, clock, turn, begun
         self.running: _Running | None = None
         self.restarts = 0
 
@@ -276,7 +279,9 @@ class _Keeper:
             if identity is None or handle is None:
                 child.wait()
                 raise RuntimeError(f"{self.program.name} was gone before it began")
-            self.records.put(Record(self.program.name, self.program.owner, self.program.digest, generation, identity))
+            program = self.program
+            self.records.put(Record(program.name, program.owner, program.digest, generation, identity, program.devices))
+            self.begun(child.pid)
             os.write(writing, b"go\n")
         finally:
             for descriptor in (log, reading, writing):

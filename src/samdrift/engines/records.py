@@ -23,7 +23,9 @@ class RecordsError(Exception):
 class Record:
     """A process that was started: whose it is, which program it is (`digest`), how manieth under this name.
 
-    `identity` is None once it is known to have ended; the record stays, so that generations go on counting.
+    `identity` is None once it is known to have ended; the record stays, so that generations go on counting. `devices` are the
+    names of those that it stands on, for an engine; one that is `asleep` has given them back, and is of no use to another control
+    plane.
     """
 
     name: str
@@ -31,11 +33,14 @@ class Record:
     digest: str
     generation: int
     identity: Identity | None
+    devices: tuple[str, ...] = ()
+    asleep: bool = False
 
 
 def _record(entry: dict[str, Any]) -> Record:
     identity = entry["identity"]
-    return Record(**{**entry, "identity": None if identity is None else Identity(**identity)})
+    return Record(**{**entry, "identity": None if identity is None else Identity(**identity),
+        "devices": tuple(entry.get("devices", ()))})  # fmt: skip  # older ones have none
 
 
 class Records:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samdrift.engines.drivers import Driver
+from samdrift.engines.drivers import Driver, Loading
 from samdrift.engines.drivers.llamacpp import LlamaCpp
 from samdrift.engines.drivers.openai_compatible import OpenAiCompatible
 from samdrift.engines.drivers.sglang import Sglang
@@ -21,3 +21,6 @@ DRIVERS: dict[str, Driver] = {
     "openai-compatible": OpenAiCompatible(),
 }
 """By the name that stands in the document."""
+
+LOADING: dict[str, Loading] = {"vllm": Vllm()}
+"""Those that take adapters while they run."""

@@ -11,17 +11,27 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device, or the memory of a machine. `memory` is None where nobody has said how much there is: then everything fits."""
+    """One device, or the memory of a machine. `memory` is None where nobody has said how much there is: then everything fits.
+    `kind` is the document's word (`nvidia-b200`), `family` its first part. `number` is what the system calls it among those of
+    its family; None for a processor."""
 
     name: str
     pool: str
     memory: int | None
+    kind: str = "cpu"
+    number: int | None = None
+
+    @property
+    def family(self) -> str:
+        """Whose device it is: the part of `kind` before the first hyphen."""
+        return self.kind.split("-", 1)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Want:
     """What the document wants of a model. `need` is what one replica takes of each of its `devices`, `load` how long it takes to
-    load. At least `least` replicas stand at any time and at most `most`; one that nobody has used for `idle` seconds may go."""
+    load. It stands on devices of one family; if on several, on those of one kind. At least `least` replicas stand at any time and
+    at most `most`; one that nobody has used for `idle` seconds may go."""
 
     model: str
     pool: str
@@ -31,19 +41,21 @@ class Want:
     idle: float
     load: float
     devices: int = 1
+    family: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
 class Resident:
     """A replica that has its memory. `since` is when it began to load, and once it is up, when it came up; `used` is when a
     request last began or ended on it. `down` is one that does not come up, and is tried again. `leaving` takes no new requests,
-    and its memory comes free when what runs on it has ended."""
+    and its memory comes free when what runs on it has ended. `asleep` lives on with the little memory that is left to it, serves
+    nobody, and can be woken on these devices."""
 
     name: str
     model: str
     devices: tuple[str, ...]
     need: int
-    state: Literal["loading", "up", "down", "leaving"]
+    state: Literal["loading", "up", "down", "leaving", "asleep"]
     since: float
     used: float
     running: int = 0

@@ -11,6 +11,11 @@ from samdrift.engines.speaking import speak
 PATIENCE = 60.0
 """Seconds that the answer may take: the first request of an engine may compile something."""
 
+GREY = ("data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAAAAACPAi4CAAAAKUlEQVR42u3MQREAAAwCIKMb3RD77SAA6VEEAoFAIBAIBAKBQCAQfA8G320AeX"
+    "C6efoAAAAASUVORK5CYII=")  # fmt: skip
+"""A grey image, 64 by 64: large enough for the coarsest of patches."""
+
 
 async def fault_of(driver: Driver, planned: Planned, *, timeout: float = PATIENCE) -> str | None:
     """What is wrong with its answer, as the end of a sentence; None if it answered as it should. Never raises."""
@@ -29,7 +34,11 @@ async def fault_of(driver: Driver, planned: Planned, *, timeout: float = PATIENC
 def _asked(planned: Planned) -> dict[str, Any]:
     if planned.task == "embed":
         return {"input": "Hello"}
-    return {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+    if planned.task == "rerank":
+        return {"query": "Hello", "documents": ["Hello", "Goodbye"]}
+    # Weights that do not see are found out now, and not by whoever shows them something first.
+    content: Any = [{"type": "image_url", "image_url": {"url": GREY}}, {"type": "text", "text": "Hello"}]
+    return {"messages": [{"role": "user", "content": content if planned.images else "Hello"}], "max_tokens": 1}
 
 
 def _holds(planned: Planned, text: bytes) -> bool:
@@ -37,6 +46,8 @@ def _holds(planned: Planned, text: bytes) -> bool:
         found = json.loads(text)
         if planned.task == "embed":
             return len(found["data"][0]["embedding"]) > 0
+        if planned.task == "rerank":
+            return sorted(one["index"] for one in found["results"]) == [0, 1]
         return isinstance(found["choices"][0]["message"], dict)
     except (ValueError, KeyError, IndexError, TypeError):
         return False

@@ -10,7 +10,10 @@ from samdrift.fairshare.stimuli import Estimate, Tokens, Tree
 COLD_INPUT, COLD_OUTPUT = 256.0, 128.0
 """Tokens that are expected of a stranger."""
 COLD_HIGH = 512.0
-"""Tokens of output that a stranger is not expected to exceed."""
+"""Tokens of output that a stranger is not expected to exceed. A limit of its own that is no more than this is taken at its
+word: small limits are set by who knows how long the answers are, large ones by whoever wants to be safe. (A stranger who is
+believed to be short and is not has many in flight before the first has ended and tells; what was believed too long is given
+back.)"""
 LEAST_COST = 1.0
 """A turn is never free, in weighted tokens: whoever floods us with requests that an engine turns down at once would else
 always be next."""
@@ -77,8 +80,9 @@ class Habits:
     def expect(self, organisation: str, project: str, rank: int, most: float | None) -> float:
         """Tokens of output, on average, at most `most`, the client's own limit."""
         habit = self._known.get((organisation, project, rank))
-        mean = COLD_OUTPUT if habit is None else habit.mean
-        return mean if most is None else min(mean, most)
+        if habit is None:
+            return COLD_OUTPUT if most is None or most > COLD_HIGH else most
+        return habit.mean if most is None else min(habit.mean, most)
 
     def expect_high(self, organisation: str, project: str, rank: int, most: float | None) -> float:
         """Tokens of output that nine of ten do not exceed, if they are spread like a bell, at most `most`."""
@@ -91,12 +95,12 @@ class Habits:
         habit = self._known.get((organisation, project, rank))
         return 0.0 if habit is None else habit.cached * asked
 
-    def outgrown(self, organisation: str, project: str, rank: int, output: float) -> None:
+    def outgrown(self, organisation: str, project: str, rank: int, output: float, most: float | None) -> None:
         """A request has so many tokens of output and goes on: so requests of its kind are longer than was expected of
         them. One learns it before the first has finished."""
         habit = self._known.get((organisation, project, rank))
         if habit is None:
-            if output > COLD_OUTPUT:
+            if output > self.expect(organisation, project, rank, most):
                 self.learn(organisation, project, rank, Tokens(output=int(output)))
         elif output > habit.mean:
             off = output - habit.mean

@@ -202,13 +202,14 @@ class Floor:
             return
         running.renewed = self.now
         self.running.move_to_end(stimulus.ticket)
-        output = clamped(stimulus.output, MOST_TOKENS)
+        # More than the client's limit no engine writes; one that says so is not believed before the receipt.
+        output = clamped(stimulus.output, MOST_TOKENS if running.most is None else running.most)
         if running.berth.memory is not None:
             running.berth.memory.progress(stimulus.ticket, output, self.now)
         if running.asked is None or running.rank is None:
             return
         lease, pool = running.lease, self.pools[running.lease.model]
-        pool.habits.outgrown(lease.organisation, lease.project, running.rank, output)
+        pool.habits.outgrown(lease.organisation, lease.project, running.rank, output, running.most)
         # What the input costs was charged at admission as well as one can; only what is said beyond that is new.
         excess = self._costs.charge(running.asked, output, running.asked) - running.charged
         if excess > 0:
@@ -312,7 +313,7 @@ class Floor:
             charge, self.now,
         )  # fmt: skip
         running = Running(
-            lease, waiter.rank, waiter.leaf, weights, berth, charge, self.now, waiter.asked, need,
+            lease, waiter.rank, waiter.leaf, weights, berth, charge, self.now, waiter.asked, waiter.most, need,
             protected=not band and waiter.rank != BATCH,
         )  # fmt: skip
         self._sit(pool, running)

@@ -12,6 +12,8 @@ who wait or in organisations.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from samdrift.fairshare.amounts import later
 from samdrift.fairshare.demanding import demand_of
 from samdrift.fairshare.floor import Floor
@@ -29,6 +31,7 @@ from samdrift.fairshare.stimuli import (
     Tree,
 )
 from samdrift.fairshare.tickets import Lease
+from samdrift.fairshare.view import View
 from samdrift.spec.demand import Demand
 from samdrift.spec.fleet import Fleet, Replica
 from samdrift.spec.problems import Reason
@@ -37,8 +40,7 @@ NO_FLEET = Fleet()
 
 
 class Scheduler:
-    """Who goes next. See the module. `floor` is for those who look and do not touch: metrics,
-    `invariants`."""
+    """Who goes next. See the module. `floor` is for `invariants` and tests; whoever else looks has a `view`."""
 
     def __init__(self, tree: Tree, fleet: Fleet = NO_FLEET, at: float = 0.0) -> None:
         self.floor = Floor(tree, later(0.0, at))
@@ -94,6 +96,19 @@ class Scheduler:
     def tree(self) -> Tree:
         """The tree of the last `Reshaped`, or the first."""
         return self.floor.tree
+
+    def view(self, model: str) -> View | None:
+        """How things stand at this model; None if it is not known here."""
+        pool = self.floor.pools.get(model)
+        return None if pool is None else View(pool, self.floor.room)
+
+    def waiters(self) -> Iterator[str]:
+        """The tickets that wait, in the order in which they came. Nothing may be told while they are looked through."""
+        return iter(self.floor.room.waiters)
+
+    def lapsed(self, ticket: str) -> bool:
+        """Whether this ticket lost its seat without a receipt, and one would still be put to its account."""
+        return ticket in self.floor.lapsed
 
     def leases(self) -> tuple[Lease, ...]:
         """Who holds a seat, in the order in which their leases began or were last renewed. O(n)."""

@@ -7,6 +7,7 @@ from zlib import crc32
 
 from samdrift.fairshare.cost import COLD_INPUT, COLD_OUTPUT
 from samdrift.fairshare.memory import Memory, Need
+from samdrift.fairshare.portions import Portions, is_part, seats_of
 from samdrift.fairshare.tickets import Running
 from samdrift.spec.fleet import Replica, ReplicaState
 
@@ -49,9 +50,14 @@ class Berth:
     @property
     def at_once(self) -> float:
         """How many requests such as strangers send it could work on."""
+        return self.offered if self.memory is None else min(self.offered, self.tokens / (COLD_INPUT + COLD_OUTPUT))
+
+    @property
+    def tokens(self) -> float:
+        """What its cache holds, as far as requests get there: one that is tried has the part of it that goes with its seats."""
         if self.memory is None:
-            return self.offered
-        return min(self.offered, self.memory.tokens / (COLD_INPUT + COLD_OUTPUT))
+            return 0.0
+        return self.memory.tokens * min(1.0, self.offered / self.replica.seats) if self.replica.seats > 0 else self.memory.tokens
 
     def go_on_from(self, before: Berth) -> None:
         """It is the same engine as before: what ran on it runs on, what was learnt holds."""
@@ -88,10 +94,13 @@ class Berth:
 class Seats:
     """See the module. `free` and `total` count the seats of replicas that are up."""
 
-    __slots__ = ("_berths", "free", "hope_ends", "memory", "offered", "total", "up")
+    __slots__ = ("_berths", "_portions", "_tried", "free", "hope_ends", "memory", "offered", "total", "up")
 
     def __init__(self) -> None:
         self._berths: dict[str, Berth] = {}
+        # Those that take only a part of what comes, for others are up; and whose turn it is.
+        self._tried: tuple[Berth, ...] = ()
+        self._portions = Portions()
         self.free = 0
         self.total = 0
         self.offered = 0.0
@@ -121,8 +130,8 @@ class Seats:
     ) -> Berth | None:  # fmt: skip
         """Where a request goes, of the replicas with a free seat and, for what it needs, room in their cache: where its
         session is at home, if that is not much fuller than the others; else the one with the largest part of its seats
-        free, the first by name among equals. None if nowhere. `fenced` is kept for somebody else. O(replicas of the
-        model), of which there are a few."""
+        free, the first by name among equals. None if nowhere. One that is tried takes it if it is its turn, and never else.
+        `fenced` is kept for somebody else. O(replicas of the model), of which there are a few."""
         best, most = None, 0.0
         if not self.free:
             return None
@@ -131,6 +140,12 @@ class Seats:
             free = berth.free
             if not free or berth is fenced or now < berth.shut_until:
                 continue
+            if self._tried and berth in self._tried:
+                if self._portions.turn(berth.replica.name) and (
+                    berth.memory is None or need is None or berth.memory.fits(need, now, pace, spare)
+                ):
+                    return berth
+                continue
             score = _FREE * free / berth.seats + (_AT_HOME if berth is home else 0.0)
             if score > most and (berth.memory is None or need is None or berth.memory.fits(need, now, pace, spare)):
                 best, most = berth, score
@@ -138,7 +153,7 @@ class Seats:
 
     def roomiest(self) -> Berth | None:
         """The replica where a request that fits nowhere will fit first, as far as one can tell: the least reserved."""
-        up = [berth for berth in self._berths.values() if berth.seats and berth.memory is not None]
+        up = [berth for berth in self._open() if berth.memory is not None]
         return min(up, key=_part_reserved, default=None)
 
     def find(self, replica: str, model: str) -> Berth:
@@ -159,6 +174,8 @@ class Seats:
         before = berth.free
         berth.running[running.lease.ticket] = running
         self.free += berth.free - before
+        if self._tried and running.rank is not None:  # one that nobody knows any more had its turn in an earlier life
+            self._portions.placed(berth.replica.name)
         if berth.memory is not None and running.need is not None:
             berth.memory.hold(running.lease.ticket, running.need, now)
 
@@ -176,9 +193,9 @@ class Seats:
         self.total = sum(b.seats for b in self._berths.values())
         self.free = sum(b.free for b in self._berths.values())
         self.offered = sum(b.at_once for b in self._berths.values())
-        up = [b.memory for b in self._berths.values() if b.seats]
+        up = [b for b in self._berths.values() if b.seats]
         self.up = len(up)
-        self.memory = sum(memory.tokens for memory in up if memory is not None) if all(up) else 0.0
+        self.memory = sum(b.tokens for b in up) if all(b.memory for b in up) else 0.0
 
     def update(self, replicas: Iterable[Replica], now: float) -> list[Running]:
         """The fleet changed; these are the replicas of this model now. Returns what ran on those that are
@@ -186,11 +203,13 @@ class Seats:
         old, self._berths = self._berths, {}
         hoped = self.hope_ends is None
         for replica in sorted(replicas, key=lambda r: r.name):
-            berth = self._berths[replica.name] = Berth(replica)
-            before = old.get(replica.name)
-            if before is not None and _same_life(before, replica):
+            self._berths[replica.name] = Berth(replica)
+        self._try()
+        for name, berth in self._berths.items():
+            before = old.get(name)
+            if before is not None and _same_life(before, berth.replica):
                 berth.go_on_from(before)
-                del old[replica.name]
+                del old[name]
         self.count()
         if any(b.replica.state in _HOPEFUL for b in self._berths.values()):
             self.hope_ends = None
@@ -201,9 +220,22 @@ class Seats:
             berth.running = {}
         return lost
 
+    def _try(self) -> None:
+        """Find out who is tried: who is to take a part only while somebody who takes all is up. They have been made just now."""
+        up = [berth for berth in self._berths.values() if berth.offered]
+        others = sum(berth.offered for berth in up if not is_part(berth.replica.portion))
+        self._tried = tuple(berth for berth in up if is_part(berth.replica.portion)) if others else ()
+        for berth in self._tried:
+            berth.offered = berth.seats = seats_of(berth.replica.portion, others, berth.offered)
+        self._portions.tried({berth.replica.name: berth.replica.portion for berth in self._tried})
+
+    def _open(self) -> list[Berth]:
+        """The replicas that are up and not just tried."""
+        return [berth for berth in self._berths.values() if berth.seats and berth not in self._tried]
+
     def _home(self, session: str) -> Berth | None:
         """Where a session is at home: rendezvous hashing, so that a replica that comes or goes moves few sessions."""
-        up = [berth for berth in self._berths.values() if berth.seats]
+        up = self._open()
         return max(up, key=lambda berth: crc32(f"{session}\0{berth.replica.name}".encode("utf-8", "replace")), default=None)
 
 

@@ -8,6 +8,7 @@ from math import ceil, floor
 from samdrift.fairshare.amounts import clamped, weight_within
 from samdrift.fairshare.stimuli import OrganisationShare, Tree
 from samdrift.spec.document import Organisation, Spec
+from samdrift.spec.names import Names
 from samdrift.spec.portion import MOST_GUARANTEED, Portion
 from samdrift.spec.size import weight_of, weight_of_project
 
@@ -36,9 +37,10 @@ class Due:
 
 def tree_of(spec: Spec) -> Tree:
     """Who takes part with which weight, what tokens cost and how long one may wait, as the document says."""
-    cost, wait = spec.fairness.cost, spec.fairness.wait
+    cost, wait, names = spec.fairness.cost, spec.fairness.wait, Names(spec)
     return Tree(
-        organisations={name: _share_of(organisation) for name, organisation in spec.organisations.items()},
+        organisations={name: _share_of(organisation, names.shared_by(name))
+            for name, organisation in spec.organisations.items()},
         models=tuple(spec.models),
         waits={"interactive": wait.interactive, "standard": wait.standard, "batch": wait.batch},
         cost_input=cost.input,
@@ -100,10 +102,10 @@ def _with_guarantees(weights: dict[str, float], parts: dict[str, float]) -> dict
         raised |= short
 
 
-def _share_of(organisation: Organisation) -> OrganisationShare:
+def _share_of(organisation: Organisation, models: tuple[str, ...] | None) -> OrganisationShare:
     projects = {name: weight_of_project(project) for name, project in organisation.projects.items()}
     share = organisation.share
     return OrganisationShare(
         weight_of(organisation), {DEFAULT_PROJECT: 1.0, **projects}, borrow=share.borrows, lend=share.lends,
-        guarantee=share.guaranteed, models=organisation.models,
+        guarantee=share.guaranteed, models=models,
     )  # fmt: skip

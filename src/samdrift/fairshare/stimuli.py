@@ -67,6 +67,11 @@ class Finished:
     at: float
 
 
+PROGRESS_EVERY = 1.0
+"""Seconds between two words of how far a stream is, counted from when its request came. What a stream takes beyond its charge is
+charged at most this late."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """A request that runs has made so many tokens of output so far. What it takes beyond its charge is charged now, and

@@ -62,8 +62,8 @@ class Running:
     """An admitted ticket. `weights` are those its charge was divided by, leaf first: it is settled by the same, so that
     no change of weights between the two can hand back more than was taken. `rank` is None if nobody knows any more.
     `charged` is what has been charged by now: at admission, and since for what it has taken beyond that. `asked` is its
-    input in tokens as far as it is known, `need` what it was believed to need of the cache, and `protected` whether it
-    counts as somebody's own share that headroom is kept for."""
+    input in tokens as far as it is known, `most` the client's limit of output, `need` what it was believed to need of the
+    cache, and `protected` whether it counts as somebody's own share that headroom is kept for."""
 
     lease: Lease
     rank: int | None
@@ -73,6 +73,7 @@ class Running:
     charged: float
     renewed: float
     asked: float | None = None
+    most: float | None = None
     need: Need | None = None
     protected: bool = False
 

@@ -278,8 +278,9 @@ class Turns:
             if isinstance(node, Member):
                 self.bands.fill(node, difference / weight)
                 self.nominal.serve(difference)
-                self.bands.judge(node, rekey=True)
-            else:
+                # Where nothing changes it keeps its turn among equals: else receipts would shuffle them.
+                self.bands.judge(node, rekey=difference != 0.0)
+            elif difference:
                 _rekey(node, parent)
             node = parent
         self.root.served += difference

@@ -19,7 +19,8 @@ _PRIORITIES = get_args(Priority)
 @dataclass(frozen=True, slots=True)
 class Account:
     """Who is charged for a ticket, and where it runs. `waited` is in seconds, `asked` in bytes of the body. `user`
-    is who asked within the organisation, as its retention says, in characters that a URL takes."""
+    is who asked within the organisation, as its retention says, in characters that a URL takes. `model` is what was asked for;
+    where that is an adapter, `base` is the model whose engines serve it."""
 
     organisation: str
     project: str
@@ -31,11 +32,18 @@ class Account:
     waited: float
     asked: int
     user: str = ""
+    base: str = ""
+
+    @property
+    def served_by(self) -> str:
+        """The model whose engines serve it, and in whose turns it takes part."""
+        return self.base or self.model
 
     def text(self) -> str:
-        """As one header value. Identifiers hold no semicolon: the document's grammar of names forbids it."""
+        """As one header value. Identifiers hold neither semicolon nor `@`: the document's grammar of names forbids it."""
+        model = f"{self.model}@{self.base}" if self.base else self.model
         return (
-            f"{self.organisation};{self.project};{self.key};{self.model};{self.replica};{self.endpoint};"
+            f"{self.organisation};{self.project};{self.key};{model};{self.replica};{self.endpoint};"
             f"{self.priority};{self.waited:.6f};{self.asked}" + (f";{self.user}" if self.user else "")
         )
 
@@ -50,6 +58,7 @@ class Account:
             waited, asked = float(parts[7]), int(parts[8])
         except ValueError:
             return None
-        organisation, project, key, model, replica, endpoint = parts[:6]
+        organisation, project, key, named, replica, endpoint = parts[:6]
+        model, _, base = named.partition("@")
         priority = cast("Priority", parts[6])
-        return cls(organisation, project, key, model, replica, endpoint, priority, waited, asked, user or "")
+        return cls(organisation, project, key, model, replica, endpoint, priority, waited, asked, user or "", base)

@@ -20,6 +20,7 @@ from google.rpc import status_pb2
 
 from samdrift.gateway.admission import question_of, response_of
 from samdrift.gateway.asking import Answers
+from samdrift.gateway.listener import SECRETS
 from samdrift.gateway.questions import Allow, Answer, Deny
 from samdrift.spec.problems import PROBLEMS, Reason
 
@@ -70,6 +71,8 @@ def check_response(answer: Answer) -> Any:
             status=status_pb2.Status(code=0),
             dynamic_metadata=metadata,
             ok_response=external_auth_pb2.OkHttpResponse(
+                # Whoever has been let in needs show nothing to whoever is next: on one machine our own routes take these off.
+                headers_to_remove=SECRETS,
                 headers=[_option(n, v) for n, v in headers if n in _FOR_ENGINES],
                 response_headers_to_add=[_option(n, v) for n, v in headers if n in (b"x-samdrift-ticket", b"x-samdrift-waited")],
             ),

@@ -23,11 +23,11 @@ from samdrift.fairshare.stimuli import (
     Charge,
     Effect,
     EngineSaid,
-    Estimate,
     Finished,
     FleetChanged,
     Lapse,
     Left,
+    Progress,
     Refuse,
     Reshaped,
     Resumed,
@@ -35,30 +35,35 @@ from samdrift.fairshare.stimuli import (
     Ticked,
     Tokens,
 )  # fmt: skip
+from samdrift.gateway.abilities import estimate_of, unable
 from samdrift.gateway.account import Account
 from samdrift.gateway.explaining import Decisions, own_requests, part, spelt
-from samdrift.gateway.listener import ENDPOINTS, MAX_DEPTH
+from samdrift.gateway.listener import MAX_DEPTH
+from samdrift.gateway.naming import adapters_up, lacks, naming
 from samdrift.gateway.questions import Allow, Answer, Deny, OpenTicket, Question, Turn, Witness
 from samdrift.gateway.settlement import Receipt
 from samdrift.gateway.shares import Shares
+from samdrift.gateway.slots import Slots, domain_of
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, Replica
+from samdrift.spec.names import Named
 from samdrift.spec.problems import Reason
 from samdrift.spec.usage import Outcome, Usage
 
 _GONE_KEPT = 1_000  # callers who had gone before their question was read; it comes within milliseconds, if at all
 _ISSUER_BACK = 5.0  # seconds; an issuer that is away is asked again within these
+_SOON = 5.0  # seconds; a replica that has the adapter is up within about these
 _LOOK = 1.0  # seconds; asking the scheduler after each event when it is due next would cost more than the event
-_BYTES_PER_TOKEN = 4  # a first guess, wrong by a factor of two at most for the languages in use; settled exactly later
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A question that has not been answered yet. `arrived` is what the scheduler was told of it, `tried` the models that have no
-    engine for it."""
+    """A question that has not been answered yet. `named` is what it asks for, `arrived` what the scheduler was told of it,
+    `tried` the models that have no engine for it."""
 
     question: Question
     principal: Principal
+    named: Named
     arrived: Arrived
     answer: Answer | None = None
     waiter: asyncio.Future[Answer] | None = None
@@ -69,8 +74,9 @@ class Desk:
     """See the module. `clock` is monotonic seconds, `wall` Unix seconds. `record` is told each stimulus before the scheduler
     is, `seen` each principal that comes in, `held` the model of each request that has to wait; all must return at once. `hope`
     says in how many seconds an engine of a model will be up, if none is and somebody knows. `user` says how a principal's user is
-    called in accounts and rows, in characters that a URL takes; by default not at all. `salt` keeps an organisation's prompts
-    apart from those of others in an engine's cache, in letters and digits; nobody outside may guess it."""
+    called in accounts and rows, in characters that a URL takes; by default not at all. `salt` keeps the prompts
+    of a domain (see `slots`) apart from those of others in an engine's cache, in letters and digits; nobody outside may guess
+    it."""
 
     def __init__(
         self, spec: Spec, roster: Roster, witness: Witness, clock: Callable[[], float], wall: Callable[[], float],
@@ -85,10 +91,15 @@ class Desk:
         self._decisions = Decisions()
         self._record, self._seen, self._user, self._salt = record, seen, user, salt
         self._held, self._hope = held, hope
+        self._slots = Slots()
+        # By model, the adapters that those of its replicas have that are up, where any is.
+        self._adapters: dict[str, frozenset[str]] = {}
         # By replica, when a request last began or ended on it.
         self._used: dict[str, float] = {}
         self._pending: dict[str, _Pending] = {}
         self._open: dict[str, OpenTicket] = {}
+        # By open ticket, how many tokens of output its engine has said so far, where it says so on the way.
+        self._written: dict[str, int] = {}
         self._gone: dict[str, None] = {}
         self._closing = False
         self._due: float | None = None
@@ -99,8 +110,6 @@ class Desk:
 
     def ask(self, question: Question) -> Answer | asyncio.Future[Answer]:
         """Decide now, or hand back a future that will hold the answer when it is this ticket's turn."""
-        if question.model in self._spec.aliases:
-            question = dataclasses.replace(question, model=self._spec.aliases[question.model])
         decided = self._screen(question)
         if isinstance(decided, Deny):
             return decided
@@ -130,6 +139,8 @@ class Desk:
         self._tell_drained()
 
     def _leave(self, ticket: str, pending: _Pending | None, opened: OpenTicket | None) -> None:
+        self._slots.end(ticket, self._clock(), whole=False)
+        self._written.pop(ticket, None)
         self._decisions.left(ticket, self._wall())
         self._handle(Left(ticket, self._clock()), None if opened is None else opened.account)
         if pending is not None:
@@ -138,7 +149,7 @@ class Desk:
     def _screen(self, question: Question) -> _Pending | Deny:
         """Who asks, is the body sound, may they: all that needs no turn. In this order, so that a stranger learns
         nothing."""
-        ticket, model = question.ticket, question.model
+        ticket, asked = question.ticket, question.model
         if self._closing:
             return self._deny(ticket, Reason.SHUTTING_DOWN, None, {}, retry_after=2)
         principal = self._roster.decide(question.authorization, self._wall(), question.certificate)
@@ -149,27 +160,29 @@ class Desk:
         if question.fault is not None:
             named = {"field": question.detail, "limit": str(MAX_DEPTH), "path": question.path}
             return self._deny(ticket, question.fault, principal, named)
-        refusal = self._roster.may(principal, model) or self._roster.may_ask_at(principal, question.path)
+        found = self._roster.find(principal, asked)
+        if isinstance(found, Refusal):
+            return self._deny(ticket, found.reason, principal, dict(found.named))
+        refusal = self._roster.may_ask_at(principal, question.path)
         if refusal is not None:
             return self._deny(ticket, refusal.reason, principal, dict(refusal.named))
-        if ENDPOINTS.get(question.path) != self._spec.models[model].task:
-            return self._deny(ticket, Reason.WRONG_ENDPOINT, principal, {"model": model, "path": question.path})
-        known = (self._pending, self._open, self._gone, self._scheduler.floor.lapsed)
-        if any(ticket in tickets for tickets in known):
+        model = found.model
+        refusal = unable(question, found, self._spec, lambda: self._roster.listing(principal))
+        if refusal is not None:
+            return self._deny(ticket, refusal.reason, principal, dict(refusal.named))
+        if found.is_adapter and found.name not in self._adapters.get(model, (found.name,)):
+            # Its engines are up and do not have it yet: those that will are on their way.
+            return self._deny(ticket, Reason.NO_REPLICA, principal, {"model": found.name}, retry_after=self._hope(model) or _SOON)
+        known = any(ticket in tickets for tickets in (self._pending, self._open, self._gone))
+        if known or self._scheduler.lapsed(ticket):
             # If its receipt came before its question was read, nobody is there any more. Else it is not Envoy who asks:
             # Envoy makes tickets at random, never the same one twice.
             return self._deny(ticket, Reason.BAD_PROTOCOL, principal, {})
         project = self._spec.organisations[principal.organisation].projects.get(principal.project)
-        return _Pending(question, principal, Arrived(
+        return _Pending(question, principal, found, Arrived(
             ticket=ticket, model=model, organisation=principal.organisation, project=principal.project, key=principal.line,
-            estimate=Estimate(question.size // _BYTES_PER_TOKEN + 1, self._most_output(question)),
+            estimate=estimate_of(question, self._spec.models[model]),
             priority=principal.scope.at_most(project.priority if project else "interactive"), at=self._clock()))  # fmt: skip
-
-    def _most_output(self, question: Question) -> int:
-        model = self._spec.models[question.model]
-        if model.task == "embed":
-            return 0
-        return model.context if question.max_output is None else min(question.max_output, model.context)
 
     def _deny(
         self, ticket: str, reason: Reason, principal: Principal | None, named: dict[str, str], *,
@@ -184,7 +197,7 @@ class Desk:
     def _turn_away(self, pending: _Pending, effect: Refuse) -> Deny:
         """No turn, and how its organisation stands: of the others it is told nothing."""
         model, organisation = pending.arrived.model, pending.arrived.organisation
-        named = {"model": model, "waited": spelt(effect.waited)}
+        named = {"model": pending.named.name, "waited": spelt(effect.waited)}
         share = ahead = None
         if effect.reason in (Reason.QUEUE_FULL, Reason.WAITED_TOO_LONG):
             share = self._shares.due(model, organisation)
@@ -203,6 +216,8 @@ class Desk:
         """A request has ended. Settles its ticket, once; a receipt for a ticket that was settled changes nothing here (and
         nothing in the ledger, whose rows are unique by ticket)."""
         opened = self._open.pop(receipt.ticket, None)
+        self._written.pop(receipt.ticket, None)
+        self._slots.end(receipt.ticket, self._clock(), whole=receipt.account is not None and receipt.outcome is Outcome.COMPLETED)
         if opened is not None:
             self._used[opened.account.replica] = self._clock()
         if receipt.account is None:
@@ -226,6 +241,13 @@ class Desk:
             self._decisions.settled(usage)
         self._tell_drained()
 
+    def progress(self, ticket: str, output: int) -> None:
+        """A stream goes on: its engine has said so many tokens by now. Settles nothing and is in no ledger. Of a ticket that is
+        not open, and of a count that has not grown, nothing is said on: an engine that hangs does not keep its lease. O(1)."""
+        if ticket in self._open and output > self._written.get(ticket, 0):
+            self._written[ticket] = output
+            self._handle(Progress(ticket, output, self._clock()))
+
     @staticmethod
     def _owed(receipt: Receipt) -> Tokens | None:
         """What the share is charged. Whoever hangs up before the first count has still used a seat: the charge made at
@@ -242,6 +264,8 @@ class Desk:
         """Replicas came, went or changed."""
         self._fleet = {replica.name: replica for replica in fleet.replicas}
         self._used = {name: at for name, at in self._used.items() if name in self._fleet}
+        self._adapters = adapters_up(fleet)
+        self._slots.fleet_changed(fleet.replicas)
         self._handle(FleetChanged(fleet, self._clock()))
 
     def hear(self, said: EngineSaid) -> None:
@@ -275,7 +299,8 @@ class Desk:
         """A ticket of an earlier life of the desk still runs: it holds its seat until its receipt or its lease ends."""
         self._open[opened.ticket] = opened
         a = opened.account
-        self._handle(Resumed(opened.ticket, a.model, a.organisation, a.project, a.key, a.replica, opened.charged,
+        self._slots.resume(opened.ticket, a.replica, opened.slot, self._clock())
+        self._handle(Resumed(opened.ticket, a.served_by, a.organisation, a.project, a.key, a.replica, opened.charged,
             self._clock()))  # fmt: skip
 
     def close(self) -> None:
@@ -327,7 +352,7 @@ class Desk:
         for lease in scheduler.leases():
             yield Resumed(lease.ticket, lease.model, lease.organisation, lease.project, lease.key, lease.replica,
                 lease.charged, at)  # fmt: skip
-        for ticket in scheduler.floor.room.waiters:
+        for ticket in scheduler.waiters():
             if ticket in self._pending:
                 yield dataclasses.replace(self._pending[ticket].arrived, at=at)
 
@@ -394,19 +419,20 @@ class Desk:
             case Charge():
                 # The exact row goes to the witness with the receipt; the share's account is the scheduler's own.
                 if account is not None:
-                    self._shares.corrected(account.model, account.organisation, effect.cost - effect.charged, cause.at)
+                    self._shares.corrected(account.served_by, account.organisation, effect.cost - effect.charged, cause.at)
 
     def _fall_back(self, pending: _Pending) -> bool:
         """Its model has no engine: the next of those that stand in for it is asked. False if there is none."""
-        pending.tried = (*pending.tried, pending.question.model)
+        pending.tried = (*pending.tried, pending.named.name)
         asked = self._spec.models.get(pending.tried[0])
         for name in () if asked is None else asked.fallback:
-            if name in pending.tried or self._roster.may(pending.principal, name) is not None:
+            found = self._roster.find_model(pending.principal, name)
+            if name in pending.tried or isinstance(found, Refusal) or unable(pending.question, found, self._spec, dict):
                 continue
             if pending.waiter is not None:
                 self._shares.departed(pending.arrived.model, pending.arrived.organisation)
-            pending.question = dataclasses.replace(pending.question, model=name)
-            estimate = dataclasses.replace(pending.arrived.estimate, max_output=self._most_output(pending.question))
+            pending.named = found
+            estimate = estimate_of(pending.question, self._spec.models[name])
             pending.arrived = dataclasses.replace(pending.arrived, model=name, estimate=estimate, at=self._clock())
             returning = self._arrive(pending.arrived)
             if pending.answer is None and pending.waiter is not None:
@@ -418,20 +444,44 @@ class Desk:
 
     def _admit(self, effect: Admit, cause: Stimulus) -> None:
         pending = self._pending[effect.ticket]
-        question, who = pending.question, pending.principal
-        account = Account(who.organisation, who.project, who.key, question.model, effect.replica, question.path,
-            pending.arrived.priority, effect.waited, question.size, self._user(who) if who.user else "")  # fmt: skip
+        question, who, named = pending.question, pending.principal, pending.named
+        account = Account(who.organisation, who.project, who.key, named.name, effect.replica, question.path,
+            pending.arrived.priority, effect.waited, question.size, self._user(who) if who.user else "",
+            named.model if named.is_adapter else "")  # fmt: skip
         replica = self._fleet[effect.replica]
-        self._open[effect.ticket] = OpenTicket(effect.ticket, account, effect.charged, self._wall())
+        if lacks(replica, named):
+            # Of several replicas this one has not been replaced yet.
+            refuse = Refuse(effect.ticket, Reason.NO_REPLICA, _SOON, effect.waited)
+            self._answer(pending, self._turn_away(pending, refuse))
+            self._handle(Left(effect.ticket, self._clock()))
+            return
+        slot, fields = self._apart(effect, pending, replica)
+        fields = ",".join(filter(None, (naming(replica, named, question.model), fields)))
+        self._open[effect.ticket] = OpenTicket(effect.ticket, account, effect.charged, self._wall(), slot)
         self._used[effect.replica] = self._clock()
         self._decisions.admitted(effect, cause)
-        reclaimed = self._shares.admitted(account.model, account.organisation, effect.charged, cause.at)
+        reclaimed = self._shares.admitted(account.served_by, account.organisation, effect.charged, cause.at)
         self._witness.admitted(effect.ticket, account, question.traceparent, Turn(effect.band, reclaimed))
-        fields = replica.fields_stream if question.stream else replica.fields_plain
-        if replica.salted:
-            salt = f'"cache_salt":"{self._salt(who.organisation)}"'
-            fields = f"{salt},{fields}" if fields else salt
         self._answer(pending, Allow(effect.ticket, effect.replica, account.text(), fields, effect.waited))
+
+    def _apart(self, effect: Admit, pending: _Pending, replica: Replica) -> tuple[int | None, str]:
+        """The seat it is told to take, if any, and what stands in front of its body, so that it profits from nobody's prompts but
+        those that its organisation lets it."""
+        question, who = pending.question, pending.principal
+        fields = replica.fields_stream if question.stream else replica.fields_plain
+        organisation = self._spec.organisations.get(who.organisation)  # may have left while the request waited
+        domain = domain_of("none" if organisation is None else organisation.prompt_cache, who.organisation, who.line)
+        if replica.salted:
+            salt = f'"cache_salt":"{self._salt(domain or f"{who.organisation}  {effect.ticket}")}"'
+            return None, f"{salt},{fields}" if fields else salt
+        # What one adapter has made of a prompt is of no use to another, nor to their base.
+        place = domain and f"{domain} {pending.named.name}"
+        taken = self._slots.take(effect.ticket, replica.name, place, self._clock())
+        if taken is None:
+            return None, fields
+        if taken.again and replica.again is not None:
+            fields = replica.again[question.stream]
+        return taken.slot, f'"id_slot":{taken.slot},{fields}'
 
     def _answer(self, pending: _Pending, answer: Answer) -> None:
         self._pending.pop(pending.question.ticket, None)
@@ -443,6 +493,8 @@ class Desk:
     def _lapse(self, opened: OpenTicket) -> None:
         """No receipt: the row says so, and an exact receipt that comes after all replaces it."""
         self._open.pop(opened.ticket, None)
+        self._written.pop(opened.ticket, None)
+        self._slots.end(opened.ticket, self._clock(), whole=False)
         self._witness.receipt("lapsed")
         a = opened.account
         now = self._wall()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from samdrift.fairshare.stimuli import Admit, Arrived, FleetChanged, Reshaped, Stimulus, Ticked
+from samdrift.fairshare.stimuli import Admit, Arrived, FleetChanged, Progress, Reshaped, Stimulus, Ticked
 from samdrift.spec.document import Priority
 from samdrift.spec.problems import PROBLEMS, Reason, sentence_of
 from samdrift.spec.usage import Outcome, Usage
@@ -132,7 +132,7 @@ def _cleared(ticket: str, cause: Stimulus) -> str:
             return "replicas changed"
         case Reshaped():
             return "the document changed"
-        case Arrived() | Ticked():
+        case Arrived() | Progress() | Ticked():
             return "time passed"
     return "a seat came free"
 

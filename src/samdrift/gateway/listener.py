@@ -6,11 +6,13 @@ the desk once, add the desk's fields (Lua), route. On the way back the counts of
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import Any, cast
 
 from samdrift.gateway.local_replies import local_replies
-from samdrift.gateway.receipts import access_logs
+from samdrift.gateway.receipts import OPTIONS, access_logs
+from samdrift.spec.abilities import ENDPOINTS
 from samdrift.spec.document import Spec, Tls
 
 Json = dict[str, Any]
@@ -18,8 +20,8 @@ Json = dict[str, Any]
 MAX_DEPTH = 64
 """How deep the JSON of a body may be nested."""
 
-ENDPOINTS = {"/v1/chat/completions": "generate", "/v1/completions": "generate", "/v1/embeddings": "embed"}
-"""The paths that engines answer, and the task a model must have for each."""
+MAX_PIXELS = 64_000_000
+"""How many pixels the images of one request may have together. Unpacked, each takes three bytes and more of an engine's room."""
 
 PLATFORM_FIELDS = frozenset({"cache_salt"})
 """Fields that no client may set, whichever engine serves it."""
@@ -32,18 +34,20 @@ _COUNTS = {
     "prompt_tokens": ("usage", "prompt_tokens"),
     "cached_tokens": ("usage", "prompt_tokens_details", "cached_tokens"),
     "completion_tokens": ("usage", "completion_tokens"),
+    "total_tokens": ("usage", "total_tokens"),
     "prompt_n": ("timings", "prompt_n"),
     "cache_n": ("timings", "cache_n"),
     "predicted_n": ("timings", "predicted_n"),
     "prompt_ms": ("timings", "prompt_ms"),
 }
 _JSON_MEDIA = r"(?i)application/json\s*(;.*)?"
-_SECRETS = ("authorization", "cookie", "x-api-key", "proxy-authorization", "x-forwarded-client-cert", "x-forwarded-for",
+SECRETS = ("authorization", "cookie", "x-api-key", "proxy-authorization", "x-forwarded-client-cert", "x-forwarded-for",
     "x-envoy-external-address")  # fmt: skip
+"""Headers that no engine is handed: what callers show for themselves, and where they are."""
 _FOR_PEOPLE = ("/api/v1", "/signin", "/console")
 """Where browsers come; nothing else is handed their cookies, and engines least of all."""
 _SOURCES = {name: files(__package__).joinpath(name).read_text()
-    for name in ("read_body.lua", "write_body.lua", "strip_usage.lua")}  # fmt: skip
+    for name in ("read_body.lua", "image_size.lua", "write_body.lua", "strip_usage.lua")}  # fmt: skip
 
 
 def typed(name: str, /, **fields: Any) -> Json:
@@ -145,6 +149,7 @@ def _connection_manager(
         http_filters=_filters(spec, reserved, hides=hides),
         route_config=_routes(spec, stripped, hides=hides),
         access_log=access_logs(journal),
+        access_log_options=OPTIONS,
         local_reply_config=local_replies(spec),
     )  # fmt: skip
     if spec.observe.traces:
@@ -164,7 +169,9 @@ def _connection_manager(
 def read_body(reserved: frozenset[str]) -> str:
     """What Envoy runs to read facts of a body (Lua), where clients may not send the fields in `reserved`."""
     names = ", ".join(f'["{name}"] = true' for name in sorted(reserved | PLATFORM_FIELDS))
-    return _SOURCES["read_body.lua"].replace("@MAX_DEPTH@", str(MAX_DEPTH)).replace("@RESERVED@", names)
+    filled = {"@MAX_DEPTH@": str(MAX_DEPTH), "@MAX_PIXELS@": str(MAX_PIXELS), "@RESERVED@": names,
+        "@PIXELS@": _SOURCES["image_size.lua"]}  # fmt: skip
+    return re.sub("@[A-Z_]+@", lambda place: filled[place[0]], _SOURCES["read_body.lua"])
 
 
 def _filters(spec: Spec, reserved: frozenset[str], *, hides: bool) -> list[Json]:
@@ -251,7 +258,7 @@ def _routes(spec: Spec, stripped: frozenset[str], *, hides: bool) -> Json:
                 "retry_policy": {"retry_on": "connect-failure,refused-stream,reset", "num_retries": 2},
             },
                 # `x-samdrift-facts` stays: the access log asks for it, and it tells an engine nothing it does not know.
-            "request_headers_to_remove": [*_SECRETS, *sorted(stripped), "x-samdrift-replica", "x-samdrift-model",
+            "request_headers_to_remove": [*SECRETS, *sorted(stripped), "x-samdrift-replica", "x-samdrift-model",
                 "x-samdrift-broken", "accept-encoding"],  # what is compressed cannot be counted
             "response_headers_to_remove": ["access-control-allow-origin", "access-control-allow-credentials",
                 "access-control-allow-headers", "access-control-allow-methods", "x-accel-buffering", "set-cookie"],

@@ -13,7 +13,9 @@ from samdrift.spec.usage import Usage
 @dataclass(frozen=True, slots=True)
 class Question:
     """What Envoy asks: headers and the facts that it read of the body. `size` is in bytes. `fault` is what is wrong with
-    the body, if anything, and `detail` the name of the field in question. `certificate` is what Envoy says of the client's."""
+    the body, if anything, and `detail` the name of the field in question. `certificate` is what Envoy says of the client's.
+    `images` is how many images there are, `text` how many bytes of text the engine reads: without images, and to rerank with the
+    query once for each document; None for all of `size`."""
 
     ticket: str
     authorization: str | None
@@ -26,6 +28,8 @@ class Question:
     detail: str
     traceparent: str | None = None
     certificate: str | None = None
+    images: int = 0
+    text: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,11 @@ class Witness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OpenTicket:
-    """An admitted ticket whose receipt has not come. Times are Unix seconds."""
+    """An admitted ticket whose receipt has not come. Times are Unix seconds. `slot` is the seat of its replica that it was told
+    to take, None if it was told none."""
 
     ticket: str
     account: Account
     charged: float
     at: float
+    slot: int | None = None

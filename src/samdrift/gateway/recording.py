@@ -136,7 +136,8 @@ class Recording:
             case Left() | Finished() | Progress():
                 return dataclasses.replace(stimulus, at=at, ticket=hashed("ticket", stimulus.ticket))
             case FleetChanged():
-                bare = (dataclasses.replace(r, address="", fields_plain="", fields_stream="") for r in stimulus.fleet.replicas)
+                bare = (dataclasses.replace(r, address="", fields_plain="", fields_stream="", again=None)
+                    for r in stimulus.fleet.replicas)  # fmt: skip
                 return FleetChanged(Fleet(tuple(bare)), at)
             case Restored(snapshot):
                 leases = (dataclasses.replace(lease, ticket=hashed("ticket", lease.ticket), key=user(lease.key))

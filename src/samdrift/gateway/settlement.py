@@ -60,6 +60,8 @@ def tokens_of(counts: Mapping[str, float]) -> Tokens | None:
     elif "predicted_n" in counts:
         cached = counts.get("cache_n", 0)
         found = counts.get("prompt_n", 0) + cached, cached, counts["predicted_n"]
+    elif "total_tokens" in counts:  # of servers that rerank, and say no more
+        found = counts["total_tokens"], 0, 0
     else:
         return None
     return Tokens(*(int(min(max(n, 0), _MOST_TOKENS)) if n == n else 0 for n in found))
@@ -83,8 +85,7 @@ def receipt_of_entry(entry: Any) -> Receipt:
     account = None
     if AUTHZ in metadata:
         account = Account.of(metadata[AUTHZ].fields["x-samdrift-account"].string_value)
-    counted = next((namespace for namespace in (USAGE, AI_GATEWAY) if namespace in metadata), None)
-    counts = {} if counted is None else {key: v.number_value for key, v in metadata[counted].fields.items()}
+    counts = _counts(metadata)
     duration = _seconds(common.duration)
     first = None
     if common.HasField("time_to_first_upstream_rx_byte"):
@@ -108,6 +109,18 @@ def receipt_of_entry(entry: Any) -> Receipt:
         first_byte=first,
         reached_engine=first is not None or common.HasField("time_to_first_upstream_tx_byte"),
     )  # fmt: skip
+
+
+def progress_of_entry(entry: Any) -> tuple[str, int] | None:
+    """Whose stream still runs, and how many tokens of output it has so far, from a periodic `HTTPAccessLogEntry`; None if it does
+    not say."""
+    tokens = tokens_of(_counts(entry.common_properties.metadata.filter_metadata))
+    return None if tokens is None else (entry.request.request_id, tokens.output)
+
+
+def _counts(metadata: Any) -> dict[str, float]:
+    counted = next((namespace for namespace in (USAGE, AI_GATEWAY) if namespace in metadata), None)
+    return {} if counted is None else {key: v.number_value for key, v in metadata[counted].fields.items()}
 
 
 def _seconds(value: Any) -> float:
@@ -135,8 +148,10 @@ def receipt_of_line(line: str) -> Receipt | None:
         account = Account.of(entry["account"]) if isinstance(entry.get("account"), str) else None
         first = None
         if entry["first_byte"] is not None:
-            waited = account.waited if account is not None else 0.0
-            first = _first_token(waited, float(entry["first_byte"]) / 1000, duration, counts)
+            # Lines of an earlier version do not say when the engine was asked; the turn came just before.
+            turn = 1000 * account.waited if account is not None else 0.0
+            sent = turn if entry.get("sent") is None else float(entry["sent"])
+            first = _first_token(sent / 1000, float(entry["first_byte"]) / 1000, duration, counts)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     if not isinstance(ticket, str):

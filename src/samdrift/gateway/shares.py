@@ -12,7 +12,6 @@ from typing import TypeVar
 from samdrift.fairshare.scheduler import Scheduler
 from samdrift.fairshare.share import Due, dues
 from samdrift.fairshare.stimuli import Tree
-from samdrift.fairshare.tickets import RANKS
 from samdrift.spec.document import Priority
 
 WINDOW = 300.0
@@ -113,11 +112,8 @@ class Shares:
 
     def ahead(self, model: str, organisation: str, priority: Priority) -> tuple[int, int]:
         """How many wait for this model: of this organisation, as urgent or more; and of all others."""
-        floor = self._scheduler.floor
-        queue = floor.room.queues.get((model, organisation))
-        pool = floor.pools.get(model)
-        own = 0 if queue is None else sum(map(len, queue.by_rank[: RANKS[priority] + 1]))
-        return own, (pool.waiting if pool is not None else 0) - (queue.length if queue is not None else 0)
+        view = self._scheduler.view(model)
+        return (0, 0) if view is None else view.ahead(organisation, priority)
 
     def used(self, model: str, organisation: str, at: float) -> float | None:
         """See `Standing`."""
@@ -125,14 +121,13 @@ class Shares:
 
     def due(self, model: str, organisation: str) -> float:
         """See `Standing`."""
-        pool = self._scheduler.floor.pools.get(model)
-        return 0.0 if pool is None else pool.turns.weights.get(organisation, 0.0) / pool.nominal.entitled
+        view = self._scheduler.view(model)
+        return 0.0 if view is None else view.due(organisation)
 
     def idle(self, model: str, organisation: str) -> bool:
         """Whether nothing of this organisation waits or runs."""
-        pool = self._scheduler.floor.pools.get(model)
-        member = pool.turns.root.children.get(organisation) if pool is not None else None
-        return member is None or not member.busy
+        view = self._scheduler.view(model)
+        return view is None or not (view.waiting_of(organisation) or view.running_of(organisation))
 
     def waits(self, model: str, organisation: str, at: float, *, returning: bool) -> None:
         """A request that came now must wait. `returning`: nothing of its organisation waited or ran before it."""
@@ -149,7 +144,10 @@ class Shares:
     def departed(self, model: str, organisation: str) -> None:
         """A request waits no longer."""
         pair = model, organisation
-        if pair in self._steady and pair not in self._scheduler.floor.room.queues:
+        if pair not in self._steady:
+            return
+        view = self._scheduler.view(model)
+        if view is None or not view.waiting_of(organisation):
             del self._steady[pair]
             self._returning.pop(pair, None)
 
@@ -161,19 +159,18 @@ class Shares:
 
     def standings(self, model: str, at: float) -> tuple[Standing, ...]:
         """How each organisation that may use this model stands, in the order of the document."""
-        pool = self._scheduler.floor.pools.get(model)
-        if pool is None:
+        view = self._scheduler.view(model)
+        if view is None:
             return ()
-        members = pool.turns.root.children
-        shares = self._due(model, pool.seats.total)
-        running = {name: members[name].running if name in members else 0 for name in shares}
+        shares = self._due(model, view.seats)
+        running = {name: view.running_of(name) for name in shares}
         borrowed = {name: max(0, running[name] - due.own) for name, due in shares.items()}
         idle = {name: max(0.0, due.seats - running[name]) for name, due in shares.items()}
         lent = min(1.0, sum(borrowed.values()) / whole) if (whole := sum(idle.values())) else 0.0
         return tuple(
             Standing(
-                name, running[name], members[name].waiting if name in members else 0, self.used(model, name, at),
-                due.part, borrowed[name], lent * idle[name],
+                name, running[name], view.waiting_of(name), self.used(model, name, at), due.part, borrowed[name],
+                lent * idle[name],
             )
             for name, due in shares.items()
         )  # fmt: skip
@@ -182,12 +179,12 @@ class Shares:
         """Jain's index (Jain, Chiu and Hawe, 1984) of what was served per weight in the last minute, over those
         organisations of whom somebody has waited all that time: 1 if all were served alike, 1/n if one of n had
         everything; 1 if there are not two to compare."""
-        pool = self._scheduler.floor.pools.get(model)
+        view = self._scheduler.view(model)
         names = [name for (m, name), since in self._steady.items() if m == model and since <= at - STEADY]
-        if pool is None or len(names) < 2:
+        if view is None or len(names) < 2:
             return 1.0
         served = self._recent.since(model, STEADY, at)
-        normal = [max(0, served.get(name, 0)) / pool.turns.weights.get(name, 1.0) for name in names]
+        normal = [max(0, served.get(name, 0)) / (view.weight(name) or 1.0) for name in names]
         squares = sum(x * x for x in normal)
         return sum(normal) ** 2 / (len(normal) * squares) if squares else 1.0
 

@@ -33,6 +33,12 @@ class Factors:
         with speaking("read second factors"), self._engine.connect() as connection:
             return tuple(_factor(row) for row in connection.execute(query))
 
+    def counts(self) -> dict[str, int]:
+        """How many second factors everybody has who has any, recovery codes aside, by person."""
+        query = select(_f.person, func.count().label("factors")).where(_f.kind != FactorKind.RECOVERY.value).group_by(_f.person)
+        with speaking("read second factors"), self._engine.connect() as connection:
+            return {row.person: row.factors for row in connection.execute(query)}
+
     def by_handle(self, handle: bytes) -> Factor | None:
         """A passkey by its credential id."""
         query = select(people_factors).where(_f.handle == handle)

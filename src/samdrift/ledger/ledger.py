@@ -13,12 +13,15 @@ from samdrift.access.principal import KeyRecord
 from samdrift.access.roles import Actor
 from samdrift.ledger import schema
 from samdrift.ledger.admin_tokens import AdminTokens
+from samdrift.ledger.answers import Answers
 from samdrift.ledger.appending import append
+from samdrift.ledger.attempts import Attempts
 from samdrift.ledger.audit import AuditTrail
 from samdrift.ledger.keys import bump_roster, check_key, facts_of, key_of, row_of, tell, use_keys
 from samdrift.ledger.open_tickets import OpenTickets
 from samdrift.ledger.opening import open_engine
 from samdrift.ledger.people import People
+from samdrift.ledger.refused_tokens import RefusedTokensKept
 from samdrift.ledger.retention import Retention
 from samdrift.ledger.revisions import Revisions
 from samdrift.ledger.totals import Dimension, Total, select_totals, total_of
@@ -49,6 +52,12 @@ class Ledger:
         self.people = People(engine)
         self.open_tickets = OpenTickets(engine)
         """Who holds a seat, where desks take over from each other."""
+        self.attempts = Attempts(engine)
+        """How often who tried to sign in lately."""
+        self.answers = Answers(engine)
+        """What was answered lately, in case it is asked again."""
+        self.refused_tokens = RefusedTokensKept(engine)
+        """Which tokens of issuers are not taken."""
 
     @classmethod
     def open(cls, url: str, *, patience: float = 5.0) -> Ledger:

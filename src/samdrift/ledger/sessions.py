@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 
 from samdrift.access.people import Person, Session
 from samdrift.ledger.audit import append
@@ -61,6 +61,13 @@ class Sessions:
         query = select(people_sessions).where(_s.person == person).order_by(_s.created_at.desc())
         with speaking("read sessions"), self._engine.connect() as connection:
             return tuple(_session(row) for row in connection.execute(query))
+
+    def counts(self) -> dict[str, int]:
+        """In how many places everybody is signed in who is so anywhere, by person; those that have ended by time may be among
+        them."""
+        query = select(_s.person, func.count().label("places")).group_by(_s.person)
+        with speaking("read sessions"), self._engine.connect() as connection:
+            return {row.person: row.places for row in connection.execute(query)}
 
     def end(self, person: str, session: str, event: AuditEvent) -> bool:
         """End one session by its id. False if this person has no such one."""

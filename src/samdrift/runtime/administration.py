@@ -22,12 +22,16 @@ from samdrift.api.v1.repeating import Repeats
 from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.runtime.auditing import KeyUnreadable, Seals, note
-from samdrift.runtime.clock import monotonic, wall
+from samdrift.runtime.clock import wall
 from samdrift.runtime.credentials import KeyDesk, TokenDesk
 from samdrift.runtime.happenings import Happenings
 from samdrift.runtime.persons import PeopleDesk
+from samdrift.runtime.privacy_desk import PrivacyDesk
+from samdrift.runtime.refusing import RefusalDesk
+from samdrift.runtime.remembering import Remembering
 from samdrift.runtime.revising import Revising, unavailable
 from samdrift.runtime.sights import AuditSights, DocumentSights, UsageSights
+from samdrift.runtime.signing_in import signing_in_key
 from samdrift.spec.document import Spec
 from samdrift.spec.events import AuditEvent
 from samdrift.spec.fleet import Fleet
@@ -64,20 +68,24 @@ class Standing:
 
 
 class Administration:
-    """The administrative API of one running community. `by_session` is who knows sessions, where there is anybody."""
+    """The administrative API of one running community. `by_session` is who knows sessions, where there is anybody; `confined`
+    says whether engines are kept from the network, where it is known. Raises OSError if the key that sign-in shares with it
+    cannot be read or made."""
 
     def __init__(self, ledger: Ledger, data: Path, spec: Callable[[], Spec], fleet: Callable[[], Fleet], revising: Revising,
-        standing: Standing, by_session: BySession | None = None, happenings: Happenings | None = None) -> None:  # fmt: skip
+        standing: Standing, by_session: BySession | None = None, happenings: Happenings | None = None,
+        confined: Callable[[], bool | None] = lambda: None) -> None:  # fmt: skip
         self._ledger, self._data, self._spec, self._by_session = ledger, data, spec, by_session
         sights = DocumentSights(spec, fleet)
         if happenings is None:
             happenings = Happenings(spec, fleet)
             happenings.close()
         self._app = application(House(members=sights, models=sights, followed=happenings, keys=KeyDesk(ledger, spec),
+            refused_tokens=RefusalDesk(ledger, data, spec), privacy=PrivacyDesk(ledger, data, spec, confined),
             usage=UsageSights(ledger),
             people=PeopleDesk(ledger.people, spec), tokens=TokenDesk(ledger, spec), revisions=revising,
             audit=AuditSights(ledger, self._export, self._note), standing=standing, refused=self._refused))  # fmt: skip
-        repeats = Repeats(monotonic)
+        repeats = Repeats(Remembering(ledger.answers), signing_in_key(data), wall)
         self.entrance = Door(self._app, self.who, repeats)
         """For those who come through the gateway."""
         self.local = Door(self._app, self._local, repeats)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack
 
@@ -10,18 +11,20 @@ from samdrift.access.refusal import Refusal
 from samdrift.access.roster import Roster
 from samdrift.api.app import Api, Knowledge
 from samdrift.api.dispatching import Dispatching
+from samdrift.api.listing import Listed, listing_of
 from samdrift.api.v1.door import PREFIX
 from samdrift.runtime.administration import Administration, Standing
 from samdrift.runtime.clock import monotonic, wall
 from samdrift.runtime.enrolling import Enrolling
 from samdrift.runtime.identities import Identities
+from samdrift.runtime.naming import user_key
 from samdrift.runtime.neighbours import ActiveDeskElsewhere
 from samdrift.runtime.premises import Premises
 from samdrift.runtime.seed import password_of
 from samdrift.runtime.serving import running, serving, tcp_socket
 from samdrift.runtime.signing_in import SigningIn
 from samdrift.runtime.surroundings import Surroundings
-from samdrift.spec.document import Model, Spec
+from samdrift.spec.document import Spec
 from samdrift.spec.problems import Reason
 
 _log = logging.getLogger(__name__)
@@ -33,6 +36,7 @@ class ApiProcess:
     def __init__(self, around: Surroundings) -> None:
         self._premises = Premises(around, "api")
         self._roster: Roster
+        self._desk: ActiveDeskElsewhere
 
     def stop(self) -> None:
         """End in order."""
@@ -44,11 +48,12 @@ class ApiProcess:
         async with AsyncExitStack() as house:
             await premises.open(house)
             ledger = premises.ledger
-            self._identities = Identities(premises.spec, ledger, lambda: None, monotonic, wall)
+            key = await asyncio.to_thread(user_key, around.scratch)
+            self._identities = Identities(premises.spec, ledger, key, lambda: None, monotonic, wall)
             await house.enter_async_context(self._identities.following())
             self._enrolling = Enrolling(ledger, self._identities, premises.changing)
             self._roster = await self._enrolling.roster(premises.spec)
-            desk = ActiveDeskElsewhere(around.desk, password_of(around.seed), lambda: premises.spec.community.name)
+            desk = self._desk = ActiveDeskElsewhere(around.desk, password_of(around.seed), lambda: premises.spec.community.name)
             await house.enter_async_context(running(desk.run(), "news of the desk"))
             await premises.probed(house, lambda: (), self._readiness)
             signing_in = SigningIn(ledger, around.scratch, around.document, lambda: premises.spec)
@@ -68,8 +73,8 @@ class ApiProcess:
             self._identities.seen(who)
         return who
 
-    def _models(self, principal: Principal) -> dict[str, Model]:
-        return {name: self._premises.spec.models[name] for name in self._roster.models_for(principal)}
+    def _models(self, principal: Principal) -> dict[str, Listed]:
+        return listing_of(self._premises.spec, self._roster.listing(principal), self._desk.fleet())
 
     def _refused(self, reason: Reason, organisation: str | None) -> None:
         self._premises.metrics.refused(reason, organisation, None)

@@ -16,12 +16,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from samdrift import __version__
 from samdrift.ledger.ledger import Ledger
 from samdrift.runtime.clock import wall
+from samdrift.spec.abilities import Task, endpoints_of
 
 _PATIENCE = 30.0  # seconds for the row of a request to be in the ledger
 _WEIGHTS = "weights"  # converted weights: public models, gigabytes of them
@@ -49,7 +51,7 @@ class CanaryResult:
         return not self.found
 
 
-def run_canary(data: Path, ledger: Ledger, http: httpx.Client, model: str, task: str) -> CanaryResult:
+def run_canary(data: Path, ledger: Ledger, http: httpx.Client, model: str, task: Task) -> CanaryResult:
     """Send the canary to a model and look for it. `http` has the front door's URL and a member's key.
 
     Raises CanaryFailed.
@@ -85,12 +87,16 @@ def run_canary(data: Path, ledger: Ledger, http: httpx.Client, model: str, task:
     return CanaryResult(wall(), __version__, model, ticket, files, size, tuple(found))
 
 
-def _send(http: httpx.Client, model: str, task: str, word: str) -> str:
+def _send(http: httpx.Client, model: str, task: Task, word: str) -> str:
     said = f"Repeat this word: {word}"
-    body = {"model": model, "input": said} if task == "embed" else {"model": model, "max_tokens": 40, "user": word,
-        "messages": [{"role": "system", "content": said}, {"role": "user", "content": said}]}  # fmt: skip
+    bodies: dict[Task, dict[str, Any]] = {
+        "generate": {"max_tokens": 40, "user": word,
+            "messages": [{"role": "system", "content": said}, {"role": "user", "content": said}]},
+        "embed": {"input": said},
+        "rerank": {"query": said, "documents": [said]},
+    }  # fmt: skip
     try:
-        answer = http.post("/v1/embeddings" if task == "embed" else "/v1/chat/completions", json=body)
+        answer = http.post(endpoints_of(task)[0], json={"model": model, **bodies[task]})
     except httpx.HTTPError as error:
         raise CanaryFailed(f"Nothing answers at {http.base_url}: {error}.") from error
     ticket: str = answer.headers.get("x-samdrift-ticket", "")

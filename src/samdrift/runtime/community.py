@@ -19,17 +19,20 @@ from samdrift.access.roles import local_actor
 from samdrift.access.roster import Roster
 from samdrift.api.app import Api, Knowledge
 from samdrift.api.dispatching import Dispatching
+from samdrift.api.listing import Listed, listing_of
 from samdrift.api.local import STATUS, TICKETS, Inside, LocalApi
 from samdrift.api.v1.door import PREFIX
 from samdrift.api.v1.revisions import Wish
+from samdrift.engines.confining import confinement
 from samdrift.engines.identities import identity_of
 from samdrift.engines.listening import Listening
 from samdrift.engines.planning import expected_fleet
 from samdrift.engines.processes import Kept, Program, keep
 from samdrift.engines.records import Records
 from samdrift.engines.repertoire import DRIVERS
-from samdrift.engines.supervising import Progress, Supervisor
-from samdrift.engines.supervising import Standing as ModelStanding
+from samdrift.engines.standings import Progress
+from samdrift.engines.standings import Standing as ModelStanding
+from samdrift.engines.supervising import Supervisor
 from samdrift.fairshare.stimuli import Stimulus
 from samdrift.gateway.asking import answering
 from samdrift.gateway.desk import Desk
@@ -53,10 +56,11 @@ from samdrift.runtime.auditing import Seals, keep_sealed, noted_life
 from samdrift.runtime.clock import monotonic, wall
 from samdrift.runtime.enrolling import Enrolling
 from samdrift.runtime.folders import LOCAL, locked, make_folders
-from samdrift.runtime.forgetting import Forgetting, Names
+from samdrift.runtime.forgetting import Forgetting
 from samdrift.runtime.gauges import Vitals, readings
 from samdrift.runtime.happenings import Happenings
 from samdrift.runtime.identities import Identities
+from samdrift.runtime.naming import Names, user_key
 from samdrift.runtime.reporting import status_of, ticket_of
 from samdrift.runtime.revising import Append, Revising, starting_with, told_of
 from samdrift.runtime.serving import running, serving, tcp_socket, unix_socket
@@ -65,8 +69,9 @@ from samdrift.runtime.tickets import load_tickets, save_tickets
 from samdrift.runtime.upstreams import Salts, authorities, engines_of, hides_usage, place_credentials, said_to
 from samdrift.runtime.waking import Waking
 from samdrift.runtime.witness import Audience
-from samdrift.spec.document import Model, Record, Spec
+from samdrift.spec.document import Record, Spec
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
+from samdrift.spec.names import names_of
 from samdrift.spec.problems import Reason
 
 _log = logging.getLogger(__name__)
@@ -105,6 +110,8 @@ class Community:
         self._changing = asyncio.Lock()  # one change of keys or document at a time
         self._announced = False
         self._standings: Callable[[], dict[str, ModelStanding]] = dict  # how models stand, once there is a supervisor
+        self._lacks: Callable[[], tuple[str, ...]] = tuple
+        self._answered: Callable[[str, bool], None] = lambda _replica, _failed: None  # is told how requests end, likewise
         self._happenings = Happenings(lambda: self._spec, lambda: self._vitals.fleet, self._standing_now)
         self._known: set[str] = set()  # replicas that Envoy has been told of
         self._began = monotonic()
@@ -151,17 +158,18 @@ class Community:
         place_json(data / "document.json", spec.model_dump(mode="json"))
         self._tracing = Tracing(spec.observe.traces, spec.observe.trace_fraction)
         house.push_async_callback(asyncio.to_thread, self._tracing.close)
-        self._metrics = Metrics(spec.organisations, spec.models)
+        self._metrics = Metrics(spec.organisations, names_of(spec))
         self._writer = UsageWriter(self._ledger)
         await house.enter_async_context(running(self._writer.run(), "ledger writer"))
         house.push_async_callback(self._writer.flush, 1.0)
 
-        self._identities = Identities(spec, self._ledger, self._fleet_changed.set, monotonic, wall, self._say)
+        users = await asyncio.to_thread(user_key, data)
+        self._identities = Identities(spec, self._ledger, users, self._fleet_changed.set, monotonic, wall, self._say)
         await house.enter_async_context(self._identities.following())
         self._enrolling = Enrolling(self._ledger, self._identities, self._changing)
         self._current = await self._enrolling.roster(spec)
         self._recording = await self._record(spec.observe.record, house)
-        self._desk = Desk(spec, self._current, Audience(self._writer, self._metrics, self._tracing), monotonic, wall,
+        self._desk = Desk(spec, self._current, Audience(self._writer, self._metrics, self._tracing, self._ended), monotonic, wall,
             None if self._recording is None else self._recording.put, self._identities.seen,
             await asyncio.to_thread(lambda: Names(data, lambda: self._spec).called), held=self._waking.held,
             hope=self._waking.hope, salt=(await asyncio.to_thread(Salts, data)).of)  # fmt: skip
@@ -178,7 +186,7 @@ class Community:
             if await asyncio.to_thread(self._ledger.usage_of, ticket.ticket) is None:
                 self._desk.resume(ticket)
         (data / places.receipts).unlink(missing_ok=True)
-        receipts = await listen(Receiving(self._reconciler.hear), places.receipts)
+        receipts = await listen(Receiving(self._reconciler.hear, self._desk.progress), places.receipts)
         house.push_async_callback(receipts.stop, 0.2)
         await house.enter_async_context(running(self._reconciler.run(), "reconciler"))
         await house.enter_async_context(running(self._keep_tickets(), "open tickets"))
@@ -191,7 +199,8 @@ class Community:
             self._say(told)
         signing_in = SigningIn(self._ledger, data, self._document, lambda: self._spec)
         self._administration = Administration(self._ledger, data, lambda: self._spec, lambda: self._vitals.fleet, self._revising,
-            Standing(self._status, self._ticket), signing_in.by_session, self._happenings)  # fmt: skip
+            Standing(self._status, self._ticket), signing_in.by_session, self._happenings,
+            lambda: confinement().possible)  # fmt: skip
         api = Api(Knowledge(self._who, self._models, self._readiness, self._refused, int(wall())))
         await house.enter_async_context(serving(Dispatching(api, {PREFIX: self._administration.entrance, **signing_in.rooms}),
             unix_socket(data / places.api), "api"))  # fmt: skip
@@ -207,7 +216,8 @@ class Community:
         self._supervisor = Supervisor(folder=data, base=folder_of(self._document), records=records,
             told=self._fleet_told, progress=self._progressed, drained=self._desk.drained, grace=_GRACE,
             secret=lambda text: secret_of(text, self._document))  # fmt: skip
-        self._standings = self._supervisor.standings
+        self._standings, self._answered = self._supervisor.standings, self._supervisor.answered
+        self._lacks = self._supervisor.lacks
         await house.enter_async_context(running(self._supervisor.run(spec), "engines"))
         await house.enter_async_context(running(self._waking.run(self._desk, self._supervisor), "waking"))
         before = records.find("envoy")
@@ -243,6 +253,9 @@ class Community:
 
     def _standing_now(self) -> dict[str, ModelStanding]:
         return self._standings()
+
+    def _ended(self, replica: str, failed: bool) -> None:
+        self._answered(replica, failed)
 
     def _progressed(self, progress: Progress) -> None:
         self._say(progress)
@@ -354,7 +367,7 @@ class Community:
                 raise
             self._spec, self._current = spec, roster  # all at once: nothing is awaited from here to the end of the change
             self._identities.reshape(spec)
-            self._metrics.reshape(spec.organisations, spec.models)
+            self._metrics.reshape(spec.organisations, names_of(spec))
             self._desk.reshape(spec, roster)
         place_json(self._data / "document.json", spec.model_dump(mode="json"))
         self._fleet_changed.set()
@@ -366,9 +379,8 @@ class Community:
             self._identities.seen(who)
         return who
 
-    def _models(self, principal: Principal) -> dict[str, Model]:
-        found = {name: self._spec.models[name] for name in self._current.models_for(principal)}
-        return found | {alias: found[model] for alias, model in self._spec.aliases.items() if model in found}
+    def _models(self, principal: Principal) -> dict[str, Listed]:
+        return listing_of(self._spec, self._current.listing(principal), self._vitals.fleet)
 
     def _refused(self, reason: Reason, organisation: str | None) -> None:
         self._metrics.refused(reason, organisation, None)
@@ -377,7 +389,7 @@ class Community:
 
     def _status(self) -> dict[str, Any]:
         return status_of(self._spec, self._vitals, self._desk, self._writer, now=wall(), up_for=monotonic() - self._began,
-            reasons=self._readiness()[1], standings=self._standings())  # fmt: skip
+            reasons=self._readiness()[1], standings=self._standings(), lacks=self._lacks())  # fmt: skip
 
     async def _ticket(self, ticket: str) -> dict[str, Any] | None:
         return await ticket_of(ticket, self._desk, self._ledger, wall())

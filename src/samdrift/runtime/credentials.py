@@ -24,6 +24,7 @@ from samdrift.runtime.clock import wall
 from samdrift.runtime.revising import unavailable
 from samdrift.spec.document import Spec
 from samdrift.spec.events import AuditEvent
+from samdrift.spec.names import Names
 
 
 class KeyDesk:
@@ -50,7 +51,8 @@ class KeyDesk:
             return unknown_organisation(organisation)
         if wanted.project != DEFAULT_PROJECT and wanted.project not in member.projects:
             return _misnamed("body.project", f"{organisation} has no project {wanted.project}.")
-        strange = [name for name in wanted.scope.models or () if name not in self._spec().models]
+        there = Names(self._spec()).seen_by(organisation)
+        strange = [name for name in wanted.scope.models or () if name not in there]
         if strange:
             return _misnamed("body.scope.models", f"The document has no model {strange[0]}.")
         now = wall()

@@ -36,10 +36,10 @@ from samdrift.runtime.auditing import note
 from samdrift.runtime.clock import monotonic, wall
 from samdrift.runtime.enrolling import Enrolling
 from samdrift.runtime.finding import Finding, api_server
-from samdrift.runtime.forgetting import Names
 from samdrift.runtime.gauges import Vitals, readings
 from samdrift.runtime.identities import Identities
 from samdrift.runtime.leading import Leading, Lease
+from samdrift.runtime.naming import Names, user_key
 from samdrift.runtime.neighbours import Knowing
 from samdrift.runtime.premises import Premises
 from samdrift.runtime.register import LedgerRegister, left_open
@@ -102,7 +102,8 @@ class DeskProcess:
         self._writer = UsageWriter(premises.ledger)
         await house.enter_async_context(running(self._writer.run(), "ledger writer"))
         house.push_async_callback(self._writer.flush, 1.0)
-        self._identities = Identities(premises.spec, premises.ledger, lambda: None, monotonic, wall)
+        key = await asyncio.to_thread(user_key, around.scratch)
+        self._identities = Identities(premises.spec, premises.ledger, key, lambda: None, monotonic, wall)
         await house.enter_async_context(self._identities.following())
         self._enrolling = Enrolling(premises.ledger, self._identities, premises.changing)
         self._roster = await self._enrolling.roster(premises.spec)
@@ -119,7 +120,7 @@ class DeskProcess:
         inside = Knowing(LocalApi(Inside(self._status, self._ticket)), password_of(around.seed), lambda: self._readiness()[0])
         rooms = {STATUS: inside, TICKETS.rstrip("/"): inside}
         await premises.probed(house, self._readings, self._readiness, self._fitness, rooms)
-        receipts = await listen_at(Receiving(self._hear), around.tell)
+        receipts = await listen_at(Receiving(self._hear, self._hear_of), around.tell)
         house.push_async_callback(receipts.stop, 0.2)
         if around.ask:
             authorizing = Authorizing(self._front, monotonic, premises.metrics.decided)
@@ -210,6 +211,11 @@ class DeskProcess:
         usage = receipt.usage()
         if usage is not None:
             self._writer.put(usage)
+
+    def _hear_of(self, ticket: str, output: int) -> None:
+        """A stream goes on."""
+        if self._front.active is not None:
+            self._front.active.desk.progress(ticket, output)
 
     async def _hear_out(self, left: set[str]) -> None:
         """Wait for the receipts of what still runs, as long as the document allows."""

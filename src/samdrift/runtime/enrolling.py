@@ -9,6 +9,7 @@ from collections.abc import Callable
 from samdrift.access.roster import Roster
 from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
+from samdrift.runtime.clock import wall
 from samdrift.runtime.identities import Identities
 from samdrift.spec.document import Spec
 
@@ -27,9 +28,10 @@ class Enrolling:
         """Why the keys could not be read when they were last looked at; empty if they could."""
 
     async def roster(self, spec: Spec) -> Roster:
-        """A roster of this document and the keys of now. Raises LedgerUnavailable."""
+        """A roster of this document, the keys and the refused tokens of now. Raises LedgerUnavailable."""
         version = await asyncio.to_thread(self._ledger.roster_version), self._identities.version
-        roster = self._identities.roster(spec, await asyncio.to_thread(self._ledger.keys))
+        refused = await asyncio.to_thread(self._ledger.refused_tokens.in_force, wall())
+        roster = self._identities.roster(spec, await asyncio.to_thread(self._ledger.keys), refused)
         self._version = version
         return roster
 
@@ -38,8 +40,8 @@ class Enrolling:
         self._version = (-1, -1)
 
     async def follow(self, spec: Callable[[], Spec], told: Callable[[Roster], None]) -> None:
-        """Keys are changed in the ledger by others (`samdrift keys`); they take effect here within a second. Runs until
-        cancelled."""
+        """Keys, and which tokens are refused, are changed in the ledger by others (`samdrift keys`); it takes effect here within
+        a second. Runs until cancelled."""
         while True:
             await asyncio.sleep(_LOOK)
             try:

@@ -106,7 +106,8 @@ class Finding:
         fields = {"plain": "", "stream": ""} if driver is None else driver.fields(model.task)
         made = Replica(f"{name}@{endpoint.pod}", name, endpoint.address, model.seats, model.context, endpoint.state,
             fields_plain=fields["plain"], fields_stream=fields["stream"],
-            salted=driver is not None and driver.salted)  # fmt: skip
+            salted=driver is not None and driver.salted,
+            adapters=tuple((adapter, "") for adapter in model.adapters))  # fmt: skip
         seats = self._seats(made)
         return made if seats is None else dataclasses.replace(made, seats=seats)
 

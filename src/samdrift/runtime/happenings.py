@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from samdrift.api.v1.model_events import ModelState
-from samdrift.engines.supervising import Standing
+from samdrift.engines.standings import Standing
+from samdrift.gateway.naming import lacks
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, ReplicaState
+from samdrift.spec.names import names_of
 
 _TICK = 1.0  # seconds between two looks at how much of a load is left
 _SILENCE = 15.0  # seconds without an event after which a sign of life is sent
@@ -39,12 +41,13 @@ class Happenings:
         self.stir()
 
     def state(self, model: str) -> ModelState | None:
-        """How a model stands; None for one that is not in the document."""
-        if model not in self._spec().models:
+        """How a model or an adapter stands; None for one that is not in the document."""
+        named = names_of(self._spec()).get(model)
+        if named is None:
             return None
-        mine = [replica for replica in self._fleet().replicas if replica.model == model]
+        mine = [replica for replica in self._fleet().replicas if replica.model == named.model and not lacks(replica, named)]
         up = sum(replica.state is ReplicaState.UP for replica in mine)
-        standing = self._standings().get(model)
+        standing = self._standings().get(named.model)
         if standing is None:
             return ModelState(model=model, state="up" if up else "down", up=up, expected=None, left=None, memory=None, why=None)
         left = None if standing.left is None else round(standing.left, 1)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from samdrift.access.certificates import Certificates, Serial, revoked_in
 from samdrift.access.principal import KeyRecord, Principal
+from samdrift.access.refused_tokens import RefusedToken, RefusedTokens
 from samdrift.access.roster import Roster
 from samdrift.access.tokens import Tokens
 from samdrift.ledger.ledger import Ledger
@@ -32,16 +33,18 @@ _MOST_USED = 100_000
 
 
 class Identities:
-    """See the module. `certificates_changed` is called when Envoy must read the files of `gateway.tls` again."""
+    """See the module. `user_key` is the one under which users are hashed; `certificates_changed` is called when Envoy must read
+    the files of `gateway.tls` again."""
 
     def __init__(
-        self, spec: Spec, ledger: Ledger, certificates_changed: Callable[[], None], monotonic: Callable[[], float],
-        wall: Callable[[], float], say: Callable[[str], None] = lambda _: None,
+        self, spec: Spec, ledger: Ledger, user_key: bytes, certificates_changed: Callable[[], None],
+        monotonic: Callable[[], float], wall: Callable[[], float], say: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
+        self._user_key = user_key
         self._ledger, self._certificates_changed, self._wall = ledger, certificates_changed, wall
         self._issuers = Issuers(spec.issuers, self._stale, monotonic, say)
         self._tls = spec.gateway.tls
-        self._tokens: tuple[Spec, Tokens] | None = None
+        self._tokens: tuple[Spec, tuple[RefusedToken, ...], Tokens] | None = None
         self._revoked: frozenset[Serial] = frozenset()
         self._used: dict[str, dict[str, float]] = {"key": {}, "previous key": {}}
         self.version = 0
@@ -58,11 +61,13 @@ class Identities:
                 yield
             await self.write_uses()
 
-    def roster(self, spec: Spec, keys: tuple[KeyRecord, ...]) -> Roster:
-        """A roster of now. Tokens that were believed are remembered while neither the document nor an issuer's keys change."""
-        if self._tokens is None or self._tokens[0] is not spec:
-            self._tokens = spec, Tokens(spec, self._issuers.keys(spec.issuers), self._issuers.wanted)
-        return Roster.of(spec, keys, self._tokens[1], Certificates(spec, self._revoked))
+    def roster(self, spec: Spec, keys: tuple[KeyRecord, ...], refused: tuple[RefusedToken, ...] = ()) -> Roster:
+        """A roster of now. Tokens that were believed are remembered while neither the document nor an issuer's keys change, nor
+        which tokens are refused."""
+        if self._tokens is None or self._tokens[0] is not spec or self._tokens[1] != refused:
+            self._tokens = spec, refused, Tokens(spec, self._issuers.keys(spec.issuers), self._issuers.wanted,
+                refused=RefusedTokens(refused, self._user_key))  # fmt: skip
+        return Roster.of(spec, keys, self._tokens[2], Certificates(spec, self._revoked))
 
     def reshape(self, spec: Spec) -> None:
         """The document changed."""

@@ -23,6 +23,7 @@ from samdrift.runtime.seed import unpack
 from samdrift.runtime.serving import serving, tcp_socket
 from samdrift.runtime.surroundings import Misconfigured, Surroundings
 from samdrift.spec.document import Spec
+from samdrift.spec.names import names_of
 from samdrift.spec.revision import digest_of_text
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Premises:
         self.around, self.what = around, what
         self.spec: Spec = read_document(around.document)
         self.text = document_text(around.document)
-        self.metrics = Metrics(self.spec.organisations, self.spec.models)
+        self.metrics = Metrics(self.spec.organisations, names_of(self.spec))
         self.changing = asyncio.Lock()
         """One change of keys or document at a time."""
         self.stopping = asyncio.Event()
@@ -95,7 +96,7 @@ class Premises:
             async with self.changing:
                 await changed(spec)
                 self.spec, self.text, last = spec, text, found
-                self.metrics.reshape(spec.organisations, spec.models)
+                self.metrics.reshape(spec.organisations, names_of(spec))
             _log.info("document changed")
 
 

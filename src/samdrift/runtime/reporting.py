@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from samdrift.engines.supervising import Standing
+from samdrift.engines.standings import Standing
 from samdrift.gateway.desk import Desk
 from samdrift.gateway.explaining import told, told_of_row
 from samdrift.gateway.shares import WINDOW
@@ -23,14 +23,14 @@ Json = dict[str, Any]
 
 def status_of(
     spec: Spec, vitals: Vitals, desk: Desk, writer: UsageWriter, *, now: float, up_for: float, reasons: Sequence[str],
-    standings: Mapping[str, Standing] | None = None,
+    standings: Mapping[str, Standing] | None = None, lacks: Sequence[str] = (),
 ) -> Json:  # fmt: skip
     """How all stands. `now` is in Unix seconds, `up_for` in seconds; `reasons` say why it is not ready; `standings` how the
-    models stand whose engines are started here. O(organisations)."""
+    models stand whose engines are started here, `lacks` what these cannot be kept apart by. O(organisations)."""
     seats = desk.scheduler.seats()
     replicas = [
         {"name": r.name, "model": r.model, "state": r.state.value, "seats": r.seats, "in_use": seats.get(r.name, (0, 0))[0],
-            "restarts": r.generation}
+            "restarts": r.generation, "portion": r.portion}
         for r in vitals.fleet.replicas
     ]  # fmt: skip
     return {
@@ -38,6 +38,7 @@ def status_of(
         "window": WINDOW,
         "models": {name: _model(spec, name, replicas, desk, (standings or {}).get(name)) for name in spec.models},
         "replicas": replicas,
+        "engines": {"lack": list(lacks)},
         "gateway": {"state": "up" if vitals.envoy_up else "down", "restarts": vitals.envoy_restarts},
         "ledger": {"state": "behind" if writer.behind else "up", "queued": writer.queued, "dropped": writer.dropped},
     }  # fmt: skip

@@ -16,7 +16,7 @@ from samdrift.access.roles import Actor
 from samdrift.api.v1 import revisions as shown
 from samdrift.api.v1.keys import instant
 from samdrift.api.v1.problems import Denied, Kind
-from samdrift.engines.supervising import WeightsProblems
+from samdrift.engines.standings import WeightsProblems
 from samdrift.ledger.revisions import Revisions
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.reading import DocumentRejected, document_text, folder_of, read_document, read_text

@@ -21,9 +21,10 @@ from samdrift.ledger.totals import Total
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.runtime.clock import wall
 from samdrift.runtime.revising import unavailable
-from samdrift.spec.document import Organisation, Spec
+from samdrift.spec.document import Spec
 from samdrift.spec.events import AuditEvent
 from samdrift.spec.fleet import Fleet, ReplicaState
+from samdrift.spec.names import Names
 from samdrift.spec.size import shares_of, weight_of
 
 
@@ -36,10 +37,10 @@ class DocumentSights:
     def members(self) -> list[Member]:
         """All organisations, by identifier."""
         spec = self._spec()
-        shares = shares_of(spec)
+        shares, names = shares_of(spec), Names(spec)
         return [
             Member(organisation=name, name=o.name or name, weight=weight_of(o), share=round(shares[name], 6),
-                models=_models_of(spec, o), projects=len(o.projects))
+                models=list(names.used_by(name)), projects=len(o.projects))
             for name, o in sorted(spec.organisations.items())
         ]  # fmt: skip
 
@@ -61,17 +62,14 @@ class DocumentSights:
         spec = self._spec()
         if organisation is not None and organisation not in spec.organisations:
             return None
-        names = list(spec.models) if organisation is None else _models_of(spec, spec.organisations[organisation])
+        names = Names(spec)
+        found = names.all if organisation is None else names.used_by(organisation)
         up = [replica.model for replica in self._fleet().replicas if replica.state is ReplicaState.UP]
         return [
-            ModelInView(model=name, task=m.task, context=m.context, replicas=m.replicas.max, up=up.count(name),
+            ModelInView(model=name, task=m.task, context=m.context, replicas=m.replicas.max, up=up.count(base),
                 seats=m.seats * m.replicas.max)
-            for name, m in ((name, spec.models[name]) for name in names)
+            for name, base, m in ((name, named.model, spec.models[named.model]) for name, named in found.items())
         ]  # fmt: skip
-
-
-def _models_of(spec: Spec, organisation: Organisation) -> list[str]:
-    return [name for name in spec.models if organisation.models is None or name in organisation.models]
 
 
 class UsageSights:

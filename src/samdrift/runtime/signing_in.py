@@ -44,7 +44,8 @@ class SigningIn:
 
     def __init__(self, ledger: Ledger, data: Path, document: Path, spec: Callable[[], Spec]) -> None:
         key = signing_in_key(data)
-        house = House(spec, ledger.people, ledger.audit.note, offload, partial(_secret, document=document), wall, key)
+        house = House(spec, ledger.people, ledger.attempts, ledger.audit.note, offload, partial(_secret, document=document),
+            wall, key)  # fmt: skip
         self._signin = SignIn(house, Providers(fetching), Passwords())
         self.app = SignInApp(self._signin, key)
         """The pages and what they send."""

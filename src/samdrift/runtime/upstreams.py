@@ -1,13 +1,13 @@
 """What stands between the gateway and engines that neither of them may decide: salts, credentials, and what engines say.
 
-The salt of an organisation is a keyed hash of its name, so that engines keep its prompts apart from those of others, and nobody
-outside can guess which. Its key lies in the data folder; whoever deletes it empties all caches of prompts.
+The salt of a domain (a key's requests, or a whole organisation's) is a keyed hash of its name, so that engines keep its prompts
+apart from those of others, and nobody outside can guess which. Its key lies in the data folder; whoever deletes it empties all
+caches of prompts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import os
 import ssl
@@ -33,15 +33,10 @@ class Salts:
 
     def __init__(self, data: Path) -> None:
         self._key = _key(data / "privacy" / "cache.key")
-        self._known: dict[str, str] = {}
 
-    def of(self, organisation: str) -> str:
-        """The salt of an organisation: letters and digits, always the same in one data folder."""
-        found = self._known.get(organisation)
-        if found is None:
-            found = hmac.new(self._key, organisation.encode(), hashlib.sha256).hexdigest()[:_SALT]
-            self._known[organisation] = found  # bounded by the members: the desk asks for nobody else
-        return found
+    def of(self, domain: str) -> str:
+        """The salt of a domain: letters and digits, always the same in one data folder."""
+        return hmac.digest(self._key, domain.encode(), "sha256").hex()[:_SALT]
 
 
 def _key(path: Path) -> bytes:

@@ -63,8 +63,8 @@ class Policy(Protocol):
         """When `tick` is to be called if nothing else happens before; None if it need not be."""
         ...
 
-    def progress_every(self) -> int | None:
-        """After how many tokens written it wants to hear of a stream; None if never."""
+    def progress_every(self) -> float | None:
+        """Every how many seconds, from its arrival on, it wants to hear of a stream that runs; None if never."""
         ...
 
     def progress(self, request: Request, written: int, now: float) -> Iterable[Decision]:
@@ -143,15 +143,12 @@ class _Stage:
             engine.admit(decision.request, self.now)
             if engine.wake != before:
                 self.awake(decision.replica)
-            if self.every is not None and decision.request.written > self.every:
-                self.look_again(decision.request, self.every)
+            if self.every is not None and decision.request.streams:
+                came = decision.request.at
+                self.look_again(came + ((self.now - came) // self.every + 1) * self.every, decision.request)
 
-    def look_again(self, request: Request, written: int) -> None:
-        """At about the time by which it has written so many tokens: what is still to be written until then, at
-        the pace of a full replica."""
-        profile = self.workload.profile
-        pace = profile.step_time(self.engines[self.where[request.number]].load, 0)
-        heappush(self.events, (self.now + max(1, written) * pace, _PROGRESS, request.number, 0))
+    def look_again(self, at: float, request: Request) -> None:
+        heappush(self.events, (at, _PROGRESS, request.number, 0))
 
     def awake(self, replica: int) -> None:
         wake = self.engines[replica].wake
@@ -205,7 +202,7 @@ class _Stage:
         written = self.engines[replica].written(request, self.now)
         if written:
             self.decide(self.policy.progress(request, written, self.now))
-        self.look_again(request, self.every - written % self.every)
+        self.look_again(self.now + self.every, request)
 
     def run(self) -> Play:
         workload, requests = self.workload, self.workload.requests

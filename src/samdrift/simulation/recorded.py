@@ -22,6 +22,7 @@ from samdrift.fairshare.stimuli import (
     Finished,
     FleetChanged,
     Left,
+    Progress,
     Refuse,
     Reshaped,
     Resumed,
@@ -38,12 +39,14 @@ class EmptyRecording(ValueError):  # noqa: N818 - it reads as what it is
 
 @dataclass(slots=True)
 class _Ticket:
-    """A request as recorded: how long it sat and with which receipt; after how long its caller hung up."""
+    """A request as recorded: how long it sat, how far it was on the way and with which receipt it ended; after how long its
+    caller hung up."""
 
     arrived: Arrived
     admitted: float | None = None
     waited: float | None = None
     refused: bool = False
+    progress: list[Progress] = field(default_factory=list)
     receipt: Finished | None = None
     patience: float | None = None
 
@@ -135,6 +138,8 @@ def _as_it_was(stimuli: Sequence[Stimulus], tree: Tree) -> tuple[dict[str, _Tick
             case Arrived():
                 tickets.setdefault(stimulus.ticket, _Ticket(stimulus))
                 day.came[stimulus.organisation] = day.came.get(stimulus.organisation, 0) + 1
+            case Progress() if stimulus.ticket in tickets:
+                tickets[stimulus.ticket].progress.append(stimulus)
             case Finished() if stimulus.ticket in tickets:
                 tickets[stimulus.ticket].receipt = stimulus
             case Left() if stimulus.ticket in tickets:
@@ -173,7 +178,7 @@ def _as_it_would_be(stimuli: Sequence[Stimulus], tree: Tree, was: dict[str, _Tic
                 another.arrive(stimulus)
             case FleetChanged() | Resumed():
                 another.tell(stimulus)
-            case Finished() if stimulus.ticket not in was:  # of one that was resumed
+            case Finished() | Progress() if stimulus.ticket not in was:  # of one that was resumed
                 another.tell(stimulus)
     another.pass_time(inf)
     return another.day
@@ -191,7 +196,7 @@ class _AnotherDay:
             for name, ticket in was.items() if ticket.receipt is not None and ticket.admitted is not None
         }  # fmt: skip
         self._usual = median(self._sat.values()) if self._sat else 1.0
-        self._later: list[tuple[float, int, Finished | Left]] = []
+        self._later: list[tuple[float, int, Finished | Left | Progress]] = []
         self._told = 0
         self.day = _Day()
 
@@ -210,9 +215,12 @@ class _AnotherDay:
         _note(effects, self._tickets, self.day, stimulus.at)
         for effect in effects:
             if isinstance(effect, Admit) and effect.ticket in self._was:
-                receipt = self._was[effect.ticket].receipt
+                was = self._was[effect.ticket]
+                for said in was.progress:
+                    if was.admitted is not None:
+                        self._expect(Progress(said.ticket, said.output, stimulus.at + max(0.0, said.at - was.admitted)))
                 end = stimulus.at + self._sat.get(effect.ticket, self._usual)
-                self._expect(Finished(effect.ticket, receipt.tokens if receipt else None, end))
+                self._expect(Finished(effect.ticket, was.receipt.tokens if was.receipt else None, end))
 
     def pass_time(self, until: float) -> None:
         """All that happens before this time."""
@@ -227,11 +235,11 @@ class _AnotherDay:
             else:
                 self._happen(heappop(self._later)[2])
 
-    def _expect(self, stimulus: Finished | Left) -> None:
+    def _expect(self, stimulus: Finished | Left | Progress) -> None:
         self._told += 1
         heappush(self._later, (stimulus.at, self._told, stimulus))
 
-    def _happen(self, stimulus: Finished | Left) -> None:
+    def _happen(self, stimulus: Finished | Left | Progress) -> None:
         if isinstance(stimulus, Left):
             ticket = self._tickets[stimulus.ticket]
             if ticket.admitted is not None or ticket.refused:

@@ -44,6 +44,11 @@ class Request:
         return max(1, self.output if self.max_output is None else min(self.output, self.max_output))
 
     @property
+    def streams(self) -> bool:
+        """Whether its answer comes as a stream. No suite says; whoever waits for it streams, and batch work does not."""
+        return self.priority != "batch"
+
+    @property
     def cost(self) -> float:
         """Weighted tokens, if it runs to its end."""
         return cost_of(self.input, self.written)

@@ -14,12 +14,14 @@ from samdrift.spec.addresses import Address, parse_address
 from samdrift.spec.checking_cluster import the_cluster_can_be_rendered
 from samdrift.spec.checking_engines import ENGINE_CHECKS
 from samdrift.spec.checking_identity import IDENTITY_CHECKS
+from samdrift.spec.checking_names import NAME_CHECKS
 from samdrift.spec.checking_placement import PLACEMENT_CHECKS
 from samdrift.spec.checking_retention import days_end_at_somebodys_midnight, sums_outlive_their_rows
 from samdrift.spec.checking_signin import logins_can_be_used, sessions_end, signin_has_an_address
 from samdrift.spec.checking_weights import WEIGHTS_CHECKS
 from samdrift.spec.document import Spec
 from samdrift.spec.findings import MAX_FINDINGS, Finding, Path, did_you_mean, listed
+from samdrift.spec.names import Names
 from samdrift.spec.portion import MOST_GUARANTEED
 from samdrift.spec.secret_references import has_reference
 from samdrift.spec.shape import Kind, leaves
@@ -46,19 +48,6 @@ def models_run_in_pools_that_exist(spec: Spec) -> Iterator[Finding]:
         if model.pool not in spec.pools:
             remedy = did_you_mean(model.pool, spec.pools, f"The pools are {listed(spec.pools)}.")
             yield Finding(("models", name, "pool"), f"There is no pool `{model.pool}`.", remedy)
-
-
-def organisations_name_models_that_exist(spec: Spec) -> Iterator[Finding]:
-    for name, organisation in spec.organisations.items():
-        seen: set[str] = set()
-        for position, model in enumerate(organisation.models or ()):
-            path: Path = ("organisations", name, "models", position)
-            if model not in spec.models:
-                remedy = did_you_mean(model, spec.models, f"The models are {listed(spec.models)}.")
-                yield Finding(path, f"There is no model `{model}`.", remedy)
-            elif model in seen:
-                yield Finding(path, f"The model `{model}` is named twice.", "Name it once.")
-            seen.add(model)
 
 
 def the_gateway_listens_safely(spec: Spec) -> Iterator[Finding]:
@@ -164,6 +153,9 @@ def engines_elsewhere_can_be_reached(spec: Spec) -> Iterator[Finding]:
         if (model.replicas.min, model.replicas.max) != (1, 1):
             yield Finding(("models", name, "replicas"), "An engine with an `address` is one replica.",
                 "Leave `replicas` out.")  # fmt: skip
+        if model.rollout is not None:
+            yield Finding(("models", name, "rollout"), "Whoever keeps the engine at `address` replaces its versions, too.",
+                "Leave `rollout` out.")  # fmt: skip
         if model.address.startswith("/"):
             if len(model.address.encode()) > _SOCKET:
                 yield Finding(path, f"The path of a Unix socket has at most {_SOCKET} bytes.", "Move the socket.")
@@ -177,9 +169,11 @@ def engines_elsewhere_can_be_reached(spec: Spec) -> Iterator[Finding]:
 
 
 def guarantees_can_be_kept(spec: Spec) -> Iterator[Finding]:
+    names = Names(spec)
+    part = {who: names.shared_by(who) for who in spec.organisations}
     for name, model in spec.models.items():
         seats = model.seats * model.replicas.max
-        members = {who: o for who, o in spec.organisations.items() if o.models is None or name in o.models}
+        members = {who: o for who, o in spec.organisations.items() if (models := part[who]) is None or name in models}
         asked = {who: o.share.guaranteed for who, o in members.items() if o.share.guaranteed is not None}
         guaranteed = sum(g.part * seats + g.seats for g in asked.values())
         most = seats if len(asked) == len(members) else MOST_GUARANTEED * seats
@@ -274,7 +268,7 @@ def _address(text: str) -> Address | str:
 
 CHECKS: tuple[Check, ...] = (
     models_run_in_pools_that_exist,
-    organisations_name_models_that_exist,
+    *NAME_CHECKS,
     the_gateway_listens_safely,
     metrics_stay_on_this_machine,
     each_port_is_used_once,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from samdrift.spec.cluster import Cluster, ClusterModel
 from samdrift.spec.document import Device, Spec
 from samdrift.spec.findings import Finding, Path, clip, did_you_mean, listed
+from samdrift.spec.weights import Reference, parse_reference
 
 FETCHED = ("hf", "s3", "oci", "pvc")
 """Where a cluster can fetch weights from."""
@@ -69,23 +70,18 @@ def the_cluster_names_what_exists(spec: Spec, cluster: Cluster) -> Iterator[Find
 
 
 def the_cluster_names_members_that_exist(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
-    named: list[tuple[Path, str | None]] = [
-        (("cluster", "models", n, "organisation"), m.organisation) for n, m in cluster.models.items()
-    ]
-    for name, model in cluster.models.items():
-        named += [(("cluster", "models", name, "adapters", a, "organisation"), x.organisation) for a, x in model.adapters.items()]
     for name, outside in cluster.outside.items():
-        named += [(("cluster", "outside", name, "organisations", i), o) for i, o in enumerate(outside.organisations)]
-    for path, organisation in named:
-        if organisation is not None and organisation not in spec.organisations:
-            yield _unknown(path, "organisation", organisation, tuple(spec.organisations))
+        for position, organisation in enumerate(outside.organisations):
+            if organisation not in spec.organisations:
+                path: Path = ("cluster", "outside", name, "organisations", position)
+                yield _unknown(path, "organisation", organisation, tuple(spec.organisations))
 
 
 def names_are_told_apart_in_the_cluster(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
     asked: list[tuple[Path, str]] = [(("models", n), n) for n in spec.models]
     asked += [(("cluster", "outside", n), n) for n in cluster.outside]
-    for name, model in cluster.models.items():
-        asked += [(("cluster", "models", name, "adapters", a), a) for a in model.adapters]
+    for name, model in spec.models.items():
+        asked += [(("models", name, "adapters", a), a) for a in model.adapters]
     members: list[tuple[Path, str]] = [(("organisations", n), n) for n in spec.organisations]
     for what, group in (("model", asked), ("organisation", members), ("pool", [(("pools", n), n) for n in spec.pools])):
         seen: dict[str, str] = {}
@@ -126,6 +122,13 @@ def models_say_what_the_cluster_needs(spec: Spec, cluster: Cluster) -> Iterator[
                 else f"Nodes of a cluster cannot fetch `{clip(model.weights or '')}`.",
                 "Write `hf:OWNER/NAME`, `s3:BUCKET/PATH`, `oci:IMAGE` or `pvc:NAME/PATH`.",
             )
+        elif _is_one_file(weights):
+            yield Finding(
+                (*path, "weights"),
+                f"KServe fetches whole repositories, and `{clip(weights)}` is one file.",
+                "Write `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` here, or put the file where `s3:BUCKET/PATH` or "
+                "`pvc:NAME/PATH` finds it.",
+            )
         pool = spec.pools.get(model.pool)
         if pool is None:
             continue
@@ -139,23 +142,68 @@ def models_say_what_the_cluster_needs(spec: Spec, cluster: Cluster) -> Iterator[
             yield Finding(
                 (*path, "replicas", "min"), "There cannot be more replicas at least than at most.", "Lower `min` or raise `max`."
             )
-        for adapter, one in said.adapters.items():
+
+
+def tasks_are_rendered(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
+    for name, model in spec.models.items():
+        if model.task == "rerank":
+            yield Finding(("models", name, "task"), "Models that rerank are not rendered for a cluster.",
+                "Run them where `samdrift up` does, from a document without `cluster`.")  # fmt: skip
+        if model.projector is not None:
+            yield Finding(("models", name, "projector"), "Projectors are not rendered for a cluster.",
+                "Serve it with vLLM from weights that see by themselves, and write `images: true`.")  # fmt: skip
+        elif model.images and cluster.models.get(name, _ONE).engine not in _SEEING:
+            yield Finding(("models", name, "images"), f"`{cluster.models.get(name, _ONE).engine}` takes no images in a cluster.",
+                "Write `engine: vllm`, or leave `images` out.")  # fmt: skip
+
+
+def bodies_name_the_engine(spec: Spec, cluster: Cluster) -> Iterator[Finding]:  # noqa: ARG001 - of every cluster
+    """Which engine a request comes to is decided by the model that its body names, and the desk writes into no body there."""
+    for name, organisation in spec.organisations.items():
+        for alias in organisation.aliases:
+            yield Finding(
+                ("organisations", name, "aliases", alias),
+                "In a cluster a member's own aliases would lead to whatever else has that name.",
+                "Ask for the model by its own name there, and leave this out.",
+            )
+    for name, model in spec.models.items():
+        if model.fallback:
+            yield Finding(
+                ("models", name, "fallback"),
+                "In a cluster no other model can stand in: the request would come to this one all the same.",
+                "Leave it out; `replicas: {min: 1}` under `cluster.models` keeps an engine up.",
+            )
+
+
+def adapters_can_be_fetched(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
+    for name, model in spec.models.items():
+        said = cluster.models.get(name, _ONE)
+        if model.adapters and said.engine != "vllm":
+            path: Path = ("cluster", "models", name, "engine")
+            yield Finding(path, f"`{said.engine}` does not serve adapters in a cluster.", "Write `engine: vllm`.")
+        for adapter, one in model.adapters.items():
             kind, _, rest = one.weights.partition(":")
-            if kind not in FETCHED or kind == NO_ADAPTERS_FROM or not rest.strip():
+            if kind not in FETCHED or kind == NO_ADAPTERS_FROM or not rest.strip() or _is_one_file(one.weights):
                 yield Finding(
-                    (*path, "adapters", adapter, "weights"),
+                    ("models", name, "adapters", adapter, "weights"),
                     "KServe does not fetch an adapter from there.",
                     "Write `hf:OWNER/NAME`, `s3:BUCKET/PATH` or `pvc:NAME/PATH`.",
                 )
-        if said.adapters and said.engine != "vllm":
-            yield Finding((*path, "adapters"), f"`{said.engine}` does not serve adapters in a cluster.", "Write `engine: vllm`.")
+
+
+def _is_one_file(weights: str) -> bool:
+    """Whether this is one file of a hub's repository, where KServe fetches whole ones."""
+    found = parse_reference(weights)
+    return isinstance(found, Reference) and found.kind == "hf" and bool(found.file)
 
 
 def devices_are_there(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
     for pool in spec.pools:
         count = count_of(spec, pool)
         said = {n: (cluster.models.get(n, _ONE), m.replicas) for n, m in spec.models.items() if m.pool == pool}
-        needed = {n: one.devices * (one.replicas or own).min for n, (one, own) in said.items() if one.organisation is None}
+        shared = {n: both for n, both in said.items() if spec.models[n].organisation is None}
+        needed = {n: (spec.models[n].devices if one.devices is None else one.devices) * (one.replicas or own).min
+            for n, (one, own) in shared.items()}  # fmt: skip
         kinds = {d.kind for d in spec.pools[pool].devices}
         if kinds <= set(TRIVIAL_KINDS):
             continue
@@ -202,6 +250,7 @@ def _unknown(path: Path, what: str, name: str, known: tuple[str, ...]) -> Findin
     return Finding(path, f"There is no {what} `{clip(name)}`.", did_you_mean(name, known, f"There is {listed(known)}."))
 
 
+_SEEING = ("vllm", "sglang", "tgi")
 _ONE = ClusterModel()
 
 _PARTS: tuple[Callable[[Spec, Cluster], Iterator[Finding]], ...] = (
@@ -209,6 +258,9 @@ _PARTS: tuple[Callable[[Spec, Cluster], Iterator[Finding]], ...] = (
     the_cluster_names_members_that_exist,
     names_are_told_apart_in_the_cluster,
     models_say_what_the_cluster_needs,
+    tasks_are_rendered,
+    bodies_name_the_engine,
+    adapters_can_be_fetched,
     devices_are_there,
     outside_names_what_it_speaks,
 )

@@ -27,6 +27,13 @@ def weights_can_be_found(spec: Spec) -> Iterator[Finding]:
         found = parse_reference(model.weights)
         if isinstance(found, Misnamed):
             yield Finding(path, found.sentence, found.remedy)
+        for adapter, said in model.adapters.items():
+            found = parse_reference(said.weights)
+            # Volumes are for clusters, and `checking_cluster` looks at those.
+            if isinstance(found, Misnamed) and not (spec.cluster and said.weights.startswith("pvc:")):
+                yield Finding(("models", name, "adapters", adapter, "weights"), found.sentence, found.remedy)
+        if model.projector is not None and isinstance(named := parse_reference(model.projector), Misnamed):
+            yield Finding(("models", name, "projector"), named.sentence, named.remedy)
 
 
 def weights_are_made_smaller_where_they_are(spec: Spec) -> Iterator[Finding]:

@@ -81,15 +81,6 @@ class Monitoring(Noun):
     """`NAME.NAMESPACE:PORT` of a Service that takes OTLP over gRPC; default: no traces."""
 
 
-class Adapter(Noun):
-    """A LoRA adapter: a model of its own by its name in a request, served by the engine of another."""
-
-    weights: Text
-    """`hf:OWNER/NAME`, `s3:BUCKET/PATH` or `pvc:NAME/PATH`."""
-    organisation: Name | None = None
-    """Whose it is; the others cannot see it. Default: everybody's."""
-
-
 class ClusterModel(Noun):
     """What a model of the document needs to be served in a cluster."""
 
@@ -101,16 +92,12 @@ class ClusterModel(Noun):
     """The container image of the engine; default: the one of KServe for vLLM, and ours for the others."""
     kind: Text = ""
     """The kind of device, where its pool has several."""
-    devices: Annotated[Whole, Field(ge=0, le=64)] = 1
-    """How many devices one replica takes, over which the model is cut. Not read in pools of processors."""
+    devices: Annotated[Whole, Field(ge=0, le=64)] | None = None
+    """How many devices one replica takes, over which the model is cut; default: as many as the model says. Not read in pools of
+    processors."""
     replicas: Replicas | None = None
     """How many replicas; default: as many as the model says. Beyond `min` they stand on devices that nobody else is using, and go
     when those are asked back."""
-    organisation: Name | None = None
-    """The organisation whose replicas these are: they run in its namespace on its devices, and nobody else may use them. Default:
-    they are shared."""
-    adapters: dict[Name, Adapter] = {}
-    """LoRA adapters, by the name under which they are asked for."""
     cache: Size | None = None
     """Keep the weights, of this size, on the nodes, so that a replica starts without fetching them."""
 

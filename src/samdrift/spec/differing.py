@@ -87,6 +87,8 @@ def _spelled(value: Any, shape: Shape) -> str:
         return "[" + ", ".join(_spelled(v, shape.of) for v in value) + "]"
     if shape.unit is not None:
         return shape.unit.spell(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

@@ -13,14 +13,16 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from samdrift.spec.abilities import Task
 from samdrift.spec.cluster import Cluster, Nodes
 from samdrift.spec.identity import Identity, Issuer
 from samdrift.spec.noun import Noun, Secret
 from samdrift.spec.portion import Guarantee, Limit, Portion, portion_of
 from samdrift.spec.replicas import Replicas, Scale
 from samdrift.spec.retention import MemberRetention, Retention
+from samdrift.spec.rollout import Rollout
 from samdrift.spec.signin import SignInSettings
-from samdrift.spec.units import Count, Duration, Name, Number, Size, Whole
+from samdrift.spec.units import Count, Duration, Name, Number, Size, Whole, YesNo
 from samdrift.spec.weights import Precision, WeightsSettings
 
 EngineName = Literal["llamacpp", "vllm", "sglang", "tensorrt-llm", "tgi", "text-generation-webui", "openai-compatible"]
@@ -28,6 +30,10 @@ EngineName = Literal["llamacpp", "vllm", "sglang", "tensorrt-llm", "tgi", "text-
 
 Priority = Literal["interactive", "standard", "batch"]
 """How urgent a request is, between requests of the same organisation."""
+
+
+PromptCache = Literal["none", "key", "organisation"]
+"""Whose earlier prompts make a request faster."""
 
 
 class Community(Noun):
@@ -150,9 +156,16 @@ class Organisation(Noun):
     identity: tuple[Identity, ...] = ()
     """How its applications are known beside API keys: by certificates and by tokens."""
     models: tuple[Name, ...] | None = None
-    """The models it may use; default: all."""
+    """The models and adapters it may use; default: all but those of other organisations."""
+    aliases: dict[Name, Name] = {}
+    """Names of its own, by the model or adapter that each stands for: `chat: chat-bornholm`. They come before `aliases` of the
+    community and before models of that name, so that its applications keep asking for `chat` and get what is its own."""
     outside: Literal["refused", "allowed"] = "refused"
     """Whether its requests may leave the community: to models with `runs: outside`. Without it, it does not see them."""
+    prompt_cache: PromptCache = "key"
+    """Whose earlier prompts a request may profit from where an engine still remembers them: nobody's (`none`), those of the same
+    key, or of the same user of an issuer (`key`), or those of the whole organisation (`organisation`). Who profits can tell by
+    `cached_tokens`, and by the time an answer takes, that somebody of them asked the same before; others never can."""
     retention: MemberRetention = MemberRetention()
     """What is kept of its requests."""
     projects: dict[Name, Project] = {}
@@ -163,9 +176,10 @@ class Device(Noun):
     """An accelerator, or a part of a machine's processor."""
 
     kind: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    """What it is: `cpu`, `nvidia-b200`, …"""
+    """What it is: `cpu`, `nvidia-b200`, `amd-mi300x`, … Its first part says whose it is; the others are looked for in the names
+    of the devices that are found."""
     memory: Size | None = None
-    """How much memory it has for models."""
+    """How much memory it has for models; default: of accelerators, what they are found to have."""
     cores: Count | None = None
     """For `cpu`: how many processor cores engines may use together; default: all but one, which is left to Envoy."""
     count: Count = 1
@@ -179,6 +193,18 @@ class Pool(Noun):
     """The devices of this pool."""
     nodes: Nodes = Nodes()
     """Which nodes of a cluster they are in; not read on one machine."""
+
+
+class Adapter(Noun):
+    """A LoRA adapter: a model of its own in requests, keys and statements, served by the engines of another."""
+
+    weights: str
+    """Where its weights are, named as a model's are; in a cluster also `pvc:NAME/PATH`. llama.cpp takes a GGUF file, vLLM and
+    SGLang a folder with safetensors and `adapter_config.json`."""
+    organisation: Name | None = None
+    """Whose it is; for the others it does not exist. Default: whose the model is, or everybody's."""
+    licence: Annotated[str, Field(max_length=100)] = ""
+    """The licence that you accept for its weights, as a model's."""
 
 
 class Model(Noun):
@@ -209,22 +235,44 @@ class Model(Noun):
     """The name by which the engine at `address` knows the model; default: the name it has here."""
     pool: Name
     """The pool it runs in."""
-    task: Literal["generate", "embed"] = "generate"
-    """`generate` answers chats and completions, `embed` answers embeddings."""
+    task: Task = "generate"
+    """`generate` answers chats and completions, `embed` answers embeddings, `rerank` sorts documents by how well they answer a
+    query."""
+    projector: str | None = None
+    """For llama.cpp: what makes images into something that the model reads (its `mmproj`), named as `weights` are. The model then
+    takes images in chats."""
+    images: YesNo = False
+    """Whether the model takes images in chats, for engines whose weights see by themselves. One with a `projector` does."""
     seats: Annotated[Whole, Field(gt=0, le=1024)] = 4
     """How many requests one replica works on at once."""
     context: Annotated[Whole, Field(ge=16, le=10_000_000)] = 2048
     """How many tokens one seat holds, prompt and answer together."""
     replicas: Replicas = Scale()
     """How many engines serve it: a number, or `{min: 0, max: 2, idle: 10m}` to load it when it is asked for."""
+    rollout: Rollout | None = None
+    """How a new version takes over: `{canary: 10%, watch: 10m}` sends it a part of the requests first and goes back by itself if
+    they fail. Default: all at once, as soon as it has answered a request of ours."""
     fallback: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
     """Models of the same task that answer instead, the first that can, where this one has no engine that is up or coming. Only
     those that the organisation may use. The row in the ledger names the model that answered."""
+    devices: Annotated[Whole, Field(gt=0, le=64)] = 1
+    """How many devices one replica is cut over (tensor parallelism); they are of one kind. Engines want a number that divides the
+    model's heads: 2, 4 or 8."""
     memory: Size | None = None
-    """How much memory one replica takes of the pool's devices; default: reckoned from its weights, seats and context, and
-    measured once it has been up."""
+    """How much memory one replica takes of the pool's devices, on all of its own together; default: reckoned from its weights,
+    seats and context, and measured once it has been up."""
     threads: Count | None = None
     """Processor threads of one replica; default: the pool's cores divided by its replicas."""
+    organisation: Name | None = None
+    """The organisation whose engines these are: nobody else may use them, and for the others the model does not exist. Default:
+    they are shared."""
+    adapters: dict[Name, Adapter] = {}
+    """LoRA adapters that its engines serve beside it, by the name under which they are asked for."""
+
+    @property
+    def sees(self) -> bool:
+        """Does it take images in chats?"""
+        return self.images or self.projector is not None
 
 
 class Cost(Noun):
@@ -326,7 +374,7 @@ class Spec(Noun):
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     """What members can ask for, by name."""
     aliases: dict[Name, Name] = {}
-    """Further names of models, by the model that each stands for: `chat: chat-2026-03`. Applications that use them need not
+    """Further names of models and adapters, by what each stands for: `chat: chat-2026-03`. Applications that use them need not
     change when a model is replaced by its next version. Whoever may use the model may use the name."""
     fairness: Fairness = Fairness()
     """How turns are taken."""

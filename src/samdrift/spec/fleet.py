@@ -11,7 +11,7 @@ from enum import StrEnum
 
 class ReplicaState(StrEnum):
     """Where a replica is in its life. Only `UP` takes new requests; `DRAINING` finishes what it has. One that is `ASLEEP` has no
-    process and no memory, and starts when its model is asked for."""
+    memory of devices, and mostly no process; it starts, or is woken, when its model is asked for."""
 
     ASLEEP = "asleep"
     STARTING = "starting"
@@ -30,7 +30,11 @@ class Replica:
     in front of a body for this engine, by kind of request: `plain` or `stream`. `generation` counts restarts: a new
     process is a new generation of the same replica, and what was in flight on the old one is lost. `kv_tokens` is how many
     tokens its cache holds for all seats together; None where every seat has its own, so that seats are all that counts.
-    `salted` says that its engine keeps prompts apart by a salt in the body.
+    `salted` says that its engine keeps prompts apart by a salt in the body. `again` is the same two texts, `plain` and
+    `stream`, for a request that may use what its seat remembers of the one before; None for an engine that cannot be told which
+    seat to take. `checks_names` says that its engine answers only to the name of the model or adapter itself. `adapters` are
+    those that it has, and the model itself beside them, each with what stands in front of a body that asks for it. `portion` is
+    the part of new requests that it may take while another replica of its model is up: less than 1 while a new version is tried.
     """
 
     name: str
@@ -44,6 +48,10 @@ class Replica:
     fields_stream: str = ""
     kv_tokens: int | None = None
     salted: bool = False
+    portion: float = 1.0
+    again: tuple[str, str] | None = None
+    checks_names: bool = False
+    adapters: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

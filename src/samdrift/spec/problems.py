@@ -21,6 +21,7 @@ class Reason(StrEnum):
     EXPIRED_KEY = "expired_key"
     INVALID_TOKEN = "invalid_token"  # noqa: S105 - a reason
     EXPIRED_TOKEN = "expired_token"  # noqa: S105 - a reason
+    REFUSED_TOKEN = "refused_token"  # noqa: S105 - a reason
     ISSUER_UNAVAILABLE = "issuer_unavailable"
     INVALID_CERTIFICATE = "invalid_certificate"
     UNKNOWN_IDENTITY = "unknown_identity"
@@ -39,6 +40,10 @@ class Reason(StrEnum):
     MISSING_MODEL = "missing_model"
     INVALID_FIELD = "invalid_field"
     RESERVED_FIELD = "reserved_field"
+    REMOTE_IMAGE = "remote_image"
+    UNSUPPORTED_PART = "unsupported_part"
+    IMAGE_TOO_LARGE = "image_too_large"
+    NO_IMAGES = "no_images"
     UNSUPPORTED_MEDIA = "unsupported_media"
     BODY_TOO_LARGE = "body_too_large"
     CONTEXT_EXCEEDED = "context_exceeded"
@@ -94,6 +99,9 @@ PROBLEMS: dict[Reason, Problem] = {
             "This token cannot be accepted: {why}.", "Ask its issuer for one that is meant for this service."),
         Problem(Reason.EXPIRED_TOKEN, 401, _INVALID, "invalid_token",
             "This token has expired.", "Ask its issuer for a new one."),
+        Problem(Reason.REFUSED_TOKEN, 401, _INVALID, "invalid_token",
+            "This token is refused here, although it has not expired.",
+            "Ask its issuer for a new one, or whoever administers your organisation why."),
         Problem(Reason.ISSUER_UNAVAILABLE, 503, _DOWN, "issuer_unavailable",
             "Tokens of {issuer} cannot be verified right now: its keys could not be fetched.",
             "Wait as long as Retry-After says, then try again; an API key works meanwhile."),
@@ -138,6 +146,17 @@ PROBLEMS: dict[Reason, Problem] = {
             "See the API reference for the types and ranges of fields."),
         Problem(Reason.RESERVED_FIELD, 400, _INVALID, "reserved_field",
             "The field {field} is set by the platform, not by clients.", "Leave it out of the body."),
+        Problem(Reason.REMOTE_IMAGE, 400, _INVALID, "remote_image",
+            "An image is given by an address, and nothing is fetched here.",
+            "Send the image itself: `data:image/png;base64,…` as the `url` of its `image_url`.", "messages"),
+        Problem(Reason.UNSUPPORTED_PART, 400, _INVALID, "unsupported_part",
+            "A message has a part that is not taken here: {field}.",
+            "Send text (`text`), and images (`image_url`) to models that take them.", "messages"),
+        Problem(Reason.IMAGE_TOO_LARGE, 400, _INVALID, "image_too_large",
+            "The images of this request have more pixels than are unpacked here.",
+            "Send them smaller: models see no more of a large one. All together may have 64 million pixels.", "messages"),
+        Problem(Reason.NO_IMAGES, 400, _INVALID, "images_not_supported",
+            "The model {model} takes no images.", "{others} `GET /v1/models` says what each model takes.", "messages"),
         Problem(Reason.UNSUPPORTED_MEDIA, 415, _INVALID, "unsupported_media_type",
             "The body is not declared as JSON.", "Send the header `Content-Type: application/json`."),
         Problem(Reason.BODY_TOO_LARGE, 413, _INVALID, "body_too_large",

@@ -82,7 +82,7 @@ def _type(shape: Shape) -> str:
             return "name"
         case Kind.TEXT:
             return "secret text" if shape.secret else "text"
-        case Kind.NUMBER | Kind.WHOLE:
+        case Kind.NUMBER | Kind.WHOLE | Kind.TRUTH:
             return f"{shape.kind.value}{_bounds(shape)}"
 
 
@@ -98,6 +98,8 @@ def _default(shape: Shape) -> str:
     default = spelled_default(shape)
     if default is None or default == "":
         return "–"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     return f"`{int(default) if isinstance(default, float) and default.is_integer() else default}`"
 
 

@@ -30,6 +30,7 @@ class Kind(Enum):
     TEXT = "text"
     NUMBER = "number"
     WHOLE = "whole number"
+    TRUTH = "true or false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ def stand_in(shape: Shape) -> Any:
             return "stand-in"
         case Kind.NUMBER | Kind.WHOLE:
             return 1
+        case Kind.TRUTH:
+            return False
 
 
 def leaves(noun: Noun, path: Path = ()) -> Iterator[tuple[Path, Any, Shape]]:
@@ -132,5 +135,5 @@ def _shape(annotation: Any, metadata: tuple[Any, ...], field: FieldInfo | None =
         return Shape(Kind.LIST, _shape(args[0], ()), metadata, field)
     if isinstance(annotation, type) and issubclass(annotation, Noun):
         return Shape(Kind.NOUN, annotation, metadata, field)
-    kinds = {str: Kind.TEXT, int: Kind.WHOLE, float: Kind.NUMBER}
+    kinds = {str: Kind.TEXT, int: Kind.WHOLE, float: Kind.NUMBER, bool: Kind.TRUTH}
     return Shape(kinds[annotation], None, metadata, field)

@@ -83,6 +83,7 @@ def _wanted(shape: Shape | None) -> str:
         Kind.MAPPING: "a mapping from names to their settings",
         Kind.TEXT: "text",
         Kind.NUMBER: "a number",
+        Kind.TRUTH: "`true` or `false`",
     }
     return words.get(shape.kind, "a whole number")
 

@@ -122,5 +122,7 @@ Whole = Annotated[int, Strict()]
 """A whole number written as one: neither `"4"` nor `true`."""
 Number = Annotated[float, Strict()]
 """A number written as one: neither `"0.5"` nor `true`."""
+YesNo = Annotated[bool, Strict()]
+"""`true` or `false`, and no word that somebody might take for one of them."""
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 """An identifier: small letters, digits, and `.`, `_`, `-` inside; at most 63 characters."""

@@ -16,7 +16,7 @@ import yaml
 from samdrift.access.admin_tokens import mint_token
 from samdrift.access.people import HeldGrant, Person
 from samdrift.access.roles import Actor, Grant, Role, local_actor
-from samdrift.engines.supervising import WeightsProblems
+from samdrift.engines.standings import WeightsProblems
 from samdrift.ledger.ledger import Ledger
 from samdrift.reading import read_text
 from samdrift.runtime.administration import Administration, Standing

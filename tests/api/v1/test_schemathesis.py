@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from tests.api.v1.conftest import House
-from tests.api.v1.test_who_may import a_key, a_person, a_token
+from tests.api.v1.test_who_may import a_key, a_person, a_refusal, a_token
 
 from samdrift.access.roles import Role
 from samdrift.api.v1.application import openapi_document
@@ -59,7 +59,8 @@ def test_every_answer_is_documented(
 
     known = {"organisation": "aarhus", "project": "default", "model": "chat", "ticket": "t-aarhus", "number": 1,
         "key_id": a_key(asked, "aarhus")[0], "person": a_person(asked, "aarhus")[0],
-        "token_id": a_token(asked, "aarhus")[0]}  # fmt: skip
+        "token_id": a_token(asked, "aarhus")[0],
+        "refusal": a_refusal(asked, "aarhus")[0]}  # fmt: skip
 
     @given(operation.as_strategy(generation_mode=mode), strategies.booleans())
     @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))

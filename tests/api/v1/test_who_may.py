@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.routing import APIRoute
-from tests.api.v1.conftest import House, text_of
+from tests.api.v1.conftest import LOCAL, House, text_of
 
 from samdrift.access.keys import mint_key
 from samdrift.access.permissions import RULES, Permission, may, reach
@@ -21,6 +21,8 @@ from samdrift.access.roles import OVER_ALL, Actor, Grant, Role
 from samdrift.api.v1 import application
 from samdrift.api.v1.application import routes
 from samdrift.api.v1.guarding import Over, needs_of
+from samdrift.api.v1.refused_tokens import RefusalWanted
+from samdrift.runtime.refusing import Refusing
 
 LETTERS = {"O": Role.OPERATOR, "U": Role.AUDITOR, "A": Role.ADMINISTRATOR, "D": Role.DEVELOPER, "F": Role.FINANCE,
     "V": Role.VIEWER}  # fmt: skip
@@ -41,6 +43,15 @@ def a_key(house: House, about: str) -> Made:
     record, _ = mint_key(about, "default", "", secret_bytes=secret, id_bytes=name, now=1.0)
     house.ledger.add_key(record)
     return record.key_id, {"json": {}}
+
+
+def a_refusal(house: House, about: str) -> Made:
+    made = Refusing(house.ledger, house.data).refuse(LOCAL, about, RefusalWanted(token_id="t", reason="leaked"))
+    return made.id, {}
+
+
+def anna(_house: House, _about: str) -> Made:
+    return "", {"json": {"user": "anna@aarhus.dk", "reason": "her request"}}
 
 
 def a_person(house: House, about: str) -> Made:
@@ -94,6 +105,10 @@ CASES = {
     "GET /members/{organisation}/keys/{key_id}": Case("OUAD", lambda h, a: (a_key(h, a)[0], {})),
     "DELETE /members/{organisation}/keys/{key_id}": Case("OAD", lambda h, a: (a_key(h, a)[0], {})),
     "POST /members/{organisation}/keys/{key_id}/rotate": Case("OAD", a_key),
+    "GET /members/{organisation}/refused-tokens": Case("OUAD"),
+    "POST /members/{organisation}/refused-tokens": Case("OAD", lambda _h, _a: ("", {"json": {"token_id": "t", "reason": "a"}})),
+    "GET /members/{organisation}/refused-tokens/{refusal}": Case("OUAD", lambda h, a: (a_refusal(h, a)[0], {})),
+    "DELETE /members/{organisation}/refused-tokens/{refusal}": Case("OAD", lambda h, a: (a_refusal(h, a)[0], {})),
     "GET /people": Case("OUA"),
     "POST /people": Case("OA", lambda _h, a: ("", {"json": {"login": f"bo{next(_numbers)}",
         "roles": [{"role": "viewer", "organisation": a}]}})),
@@ -102,6 +117,9 @@ CASES = {
     "POST /people/{person}/disable": Case("OA", a_person, 404),
     "POST /people/{person}/enable": Case("OA", a_person, 404),
     "POST /people/{person}/invitation": Case("OA", a_person, 404),
+    "DELETE /people/{person}": Case("OA", a_person, 404),
+    "GET /people/{person}/sessions": Case("OUA", a_person, 404),
+    "DELETE /people/{person}/sessions": Case("OA", a_person, 404),
     "GET /tokens": Case("OUA"),
     "POST /tokens": Case("OA", lambda _h, a: ("", {"json": {"roles": [{"role": "viewer", "organisation": a}]}})),
     "GET /tokens/{token_id}": Case("OUA", a_token, 404),
@@ -113,6 +131,9 @@ CASES = {
     "POST /revisions/plan": Case("O", lambda _h, _a: ("", {"json": {"text": text_of()}})),
     "POST /revisions": Case("O", changed),
     "POST /revisions/{number}/roll-back": Case("O", lambda _h, _a: ("1", {"json": {"reason": "a test"}})),
+    "GET /privacy/report": Case("OU"),
+    "POST /members/{organisation}/privacy/export": Case("OA", anna),
+    "POST /members/{organisation}/privacy/erase": Case("OA", anna),
     "GET /audit": Case("OU"),
     "GET /audit/export": Case("OU"),
     "GET /members/{organisation}/audit": Case("OUA"),
@@ -124,7 +145,7 @@ def asked(house: House, route: str, case: Case, about: str, **how: Any) -> httpx
     method, path = route.split(" ")
     last, more = case.make(house, about)
     path = path.replace("{organisation}", about)
-    for name in ("project", "model", "ticket", "key_id", "person", "token_id", "number"):
+    for name in ("project", "model", "ticket", "key_id", "refusal", "person", "token_id", "number"):
         path = path.replace(f"{{{name}}}", last)
     return house.ask(method, path, **how, **more)
 

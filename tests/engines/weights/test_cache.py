@@ -44,6 +44,25 @@ def test_the_longest_unused_goes_first_and_no_more_than_must(cache):
     assert digests(cache) == {old, new}
 
 
+def test_what_the_document_names_goes_after_what_it_does_not_however_long_it_slept(cache, caplog):
+    slept, unnamed, woken = (put(cache, bytes([n]) * 300, hours) for n, hours in ((1, 9), (2, 1), (3, 2)))
+    cache.note_needed([slept, woken])
+    assert cache.make_room(300) == []
+    assert digests(cache) == {slept, woken}
+    assert "names were removed" not in caplog.text
+    assert [entry.digest for entry in cache.make_room(500)] == [slept]
+    assert digests(cache) == {woken}
+    assert "weights that the document names were removed" in caplog.text
+    assert unnamed not in digests(cache)
+
+
+def test_what_is_noted_as_needed_outlives_the_process_and_a_damaged_note_is_none(cache, tmp_path):
+    cache.note_needed(["a" * 64, "b" * 64])
+    assert Cache(tmp_path / "cache", 1000).needed() == {"a" * 64, "b" * 64}
+    (cache.folder / "needed").write_bytes(b"\xff no digests")
+    assert cache.needed() == frozenset()
+
+
 def test_what_a_process_has_mapped_stays_however_old_it_is(cache):
     old, new = put(cache, b"a" * 500, 9), put(cache, b"b" * 400, 1)
     code = ("import mmap, sys; file = open(sys.argv[1], 'rb'); held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ); "

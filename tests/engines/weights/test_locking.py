@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from samdrift.engines.weights import WeightsError, prepare
 from samdrift.engines.weights.cache import Cache
-from samdrift.engines.weights.locking import read_lock, write_lock
+from samdrift.engines.weights.listing import Item, Listing
+from samdrift.engines.weights.locking import merged, read_lock, write_lock
 from samdrift.engines.weights.obtaining import look_up
 
 NAME = "hf:org/model"
@@ -85,3 +87,11 @@ def test_a_damaged_lock_is_not_passed_over(fetch, folders, hub, make_gguf, text,
     (folders[0] / "weights.lock").write_text(text)
     with pytest.raises(WeightsError, match=sentence):
         fetch()
+
+
+def test_models_that_are_fetched_at_the_same_time_are_all_remembered(tmp_path):
+    path = tmp_path / "weights.lock"
+    listings = [Listing(f"hf:org/{n}", "hub", "r", "mit", (Item("a.gguf", 1, f"{n:064x}"),)) for n in range(24)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda one: merged(path, {one.reference: one}), listings))
+    assert read_lock(path) == {one.reference: one for one in listings}

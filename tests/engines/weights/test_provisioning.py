@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import threading
 import time
 
@@ -10,6 +12,7 @@ import pytest
 
 from samdrift.engines.provisioning import Provisions
 from samdrift.engines.weights import Weights, WeightsError
+from samdrift.engines.weights.cache import Cache
 from samdrift.spec.document import Spec
 
 
@@ -82,3 +85,30 @@ def test_stopping_does_not_wait_for_a_long_fetch(folders, spec, hub, server, mak
     asyncio.run(play())  # it waits for its threads
     assert time.monotonic() - before < 10
     assert list((folders[1] / "partial").glob("*.part")), "what was fetched is kept"
+
+
+def test_a_model_that_sleeps_keeps_its_weights_while_others_that_nobody_names_can_go(folders, spec, hub, make_gguf):
+    """Three models and a cache for three, then for two and one: what goes is what neither this document names nor the last."""
+    files = {name: make_gguf(seed=n) for n, name in enumerate(("first", "second", "third"))}
+    for name, content in files.items():
+        hub.has(f"org/{name}", {"a.gguf": content}, token="hemmelig")
+    provisions = Provisions(base=folders[0], cache=folders[1], secret=lambda _: "hemmelig", told=lambda *_: None)
+    store = Cache(folders[1])
+
+    def serve(*names):
+        _, problems = asyncio.run(provisions.all(spec(**{name: {"weights": f"hf:org/{name}"} for name in names})))
+        assert problems == {}
+        for path in folders[1].glob("blobs/*"):
+            os.utime(path, ns=(0, 0))  # it has slept for a long time since
+
+    digest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    serve("first", "second")
+    assert store.needed() == {digest["first"], digest["second"]}
+    serve("second")
+    assert store.needed() == {digest["first"], digest["second"]}, "people go back to the document before this one"
+    serve("second", "third")
+    assert store.needed() == {digest["second"], digest["third"]}
+    tight = Cache(folders[1], 3 * len(files["first"]))
+    assert tight.make_room(len(files["first"])) == []
+    assert {entry.digest for entry in tight.entries()} == {digest["second"], digest["third"]}
+    assert [entry.digest for entry in tight.make_room(2 * len(files["first"]))] == [min(digest["second"], digest["third"])]

@@ -38,22 +38,22 @@ class Accounts:
         except ValueError:
             name = ""
         places = (f"address {neighbourhood(visitor.address)}", f"account {name or login[:200]}")
-        if wait := self._hall.by_address.take(places[0], now):
+        if wait := await self._hall.by_address.take(places[0], now):
             return await self._hall.held_back(wait, visitor)
-        if wait := self._hall.by_account.take(places[1], now):
+        if wait := await self._hall.by_account.take(places[1], now):
             return await self._hall.held_back(wait, visitor)
         person = await self._hall.do(self._hall.people.by_login, name)
         stored = None if person is None else person.password
         try:
             right = await self._passwords.fits(password, stored)
         except TooManyAtOnce:
-            self._hall.by_account.give_back(places[1])
+            await self._hall.by_account.give_back(places[1])
             return Busy()
         if person is None or stored is None or not right or not may_come_in(self._hall.spec, person):
             await self._hall.note("signin.password", person, visitor, "the account or the password is not right")
             return Wrong()
-        self._hall.by_address.give_back(places[0])
-        self._hall.by_account.give_back(places[1])
+        await self._hall.by_address.give_back(places[0])
+        await self._hall.by_account.give_back(places[1])
         if self._passwords.is_dated(stored):
             await self._hall.do(self._hall.people.set_password, person.id, await self._passwords.hash(password), None)
         return await self._hall.admit(person, "account", flow, visitor, had, strong=False)
@@ -64,7 +64,7 @@ class Accounts:
         person = await self._hall.do(self._hall.people.find, flow.person) if flow.stage is Stage.SECOND else None
         if person is None or not may_come_in(self._hall.spec, person):
             return Wrong()
-        if wait := self._hall.by_person.take(f"second {person.id}", now):
+        if wait := await self._hall.by_person.take(f"second {person.id}", now):
             return await self._hall.held_back(wait, visitor, person)
         digest = codes.recovery_digest(text)
         if digest is not None:
@@ -74,7 +74,7 @@ class Accounts:
         if not right:
             await self._hall.note("signin.code", person, visitor, "the code is not right, or was used before")
             return Wrong()
-        self._hall.by_person.give_back(f"second {person.id}")
+        await self._hall.by_person.give_back(f"second {person.id}")
         return await self._hall.admit(person, how, flow, visitor, had, strong=True)
 
     async def _one_time_code(self, person: Person, text: str, now: float) -> bool:
@@ -94,7 +94,7 @@ class Accounts:
     async def welcome(self, secret: str, password: str, flow: Flow, visitor: Visitor, had: str | None) -> Outcome:
         """Somebody chooses a password by an invitation, which is used up. Raises StoreAway."""
         now = self._hall.now()
-        if wait := self._hall.by_address.take(f"address {neighbourhood(visitor.address)}", now):
+        if wait := await self._hall.by_address.take(f"address {neighbourhood(visitor.address)}", now):
             return await self._hall.held_back(wait, visitor)
         person = await self.invited(secret)
         if person is None or not may_come_in(self._hall.spec, person):
@@ -114,7 +114,7 @@ class Accounts:
         """Somebody who is signed in chooses another password. All their sessions end; a new one takes the place of this. Raises
         StoreAway."""
         person, now = here.person, self._hall.now()
-        if wait := self._hall.by_account.take(f"account {person.login}", now):
+        if wait := await self._hall.by_account.take(f"account {person.login}", now):
             return await self._hall.held_back(wait, visitor, person)
         try:
             if not await self._passwords.fits(old, person.password):
@@ -125,7 +125,7 @@ class Accounts:
             stored = await self._passwords.hash(new)
         except TooManyAtOnce:
             return Busy()
-        self._hall.by_account.give_back(f"account {person.login}")
+        await self._hall.by_account.give_back(f"account {person.login}")
         event = self._hall.event("signin.change_password", person, visitor, "chose another password")
         await self._hall.do(self._hall.people.set_password, person.id, stored, event)
         return await self._hall.begin(person, here.session.how, "/signin/account", visitor, None, strong=here.session.strong)
@@ -143,7 +143,7 @@ class Accounts:
     async def passkey(self, answer: dict[str, Any], flow: Flow, visitor: Visitor, had: str | None) -> Outcome:
         """A passkey is shown: alone, or as the second step. Raises StoreAway."""
         now, origin = self._hall.now(), public_origin(self._hall.spec)
-        if wait := self._hall.by_address.take(f"address {neighbourhood(visitor.address)}", now):
+        if wait := await self._hall.by_address.take(f"address {neighbourhood(visitor.address)}", now):
             return await self._hall.held_back(wait, visitor)
         said = passkeys.handle_of(answer)
         if origin is None or said is None or not flow.challenge or flow.stage not in (Stage.OPEN, Stage.SECOND):
@@ -158,12 +158,12 @@ class Accounts:
         if (
             count is None
             or not may_come_in(self._hall.spec, person)
-            or not self._hall.spent.spend(flow.challenge, now)
+            or not await self._hall.spent.spend(flow.challenge, now)
             or not await self._hall.do(
                 self._hall.people.factors.advance, factor.id, count, now, at_least=0 if count == 0 else None
             )
         ):
             await self._hall.note("signin.passkey", person, visitor, "the passkey's answer is not good")
             return Wrong()
-        self._hall.by_address.give_back(f"address {neighbourhood(visitor.address)}")
+        await self._hall.by_address.give_back(f"address {neighbourhood(visitor.address)}")
         return await self._hall.admit(person, "passkey", flow, visitor, had, strong=True)

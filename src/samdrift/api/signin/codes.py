@@ -8,6 +8,7 @@ import hmac
 import re
 
 import pyotp
+import segno
 
 SEED_BYTES, RECOVERY_BYTES, RECOVERY_CODES = 20, 10, 10
 _STEP = 30
@@ -38,6 +39,12 @@ def seed_text(seed: bytes) -> str:
 def otpauth(seed: bytes, login: str, community: str) -> str:
     """The address that an app on the same device opens."""
     return str(pyotp.TOTP(base64.b32encode(seed).decode()).provisioning_uri(name=login, issuer_name=community))
+
+
+def scannable(link: str) -> str:
+    """The same as a QR code: an SVG in a `data:` address, dark on light whatever the page's colours, with the border that
+    scanners want. It holds the seed, and so is made for the page and kept nowhere."""
+    return str(segno.make(link, error="m", micro=False).svg_data_uri(scale=4, border=4, light="#fff", dark="#000"))
 
 
 def recovery_code(random: bytes) -> str:

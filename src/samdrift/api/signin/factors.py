@@ -49,13 +49,13 @@ class SecondFactors:
         now, person = self._hall.now(), await self.enrolling(flow, here)
         if person is None:
             return Failed("unasked")
-        if wait := self._hall.by_person.take(f"second {person.id}", now):
+        if wait := await self._hall.by_person.take(f"second {person.id}", now):
             return await self._hall.held_back(wait, visitor, person)
         seed = bytes.fromhex(flow.seed)
         step = codes.step_of(seed, text, now)
         if not seed or step is None:
             return Wrong()
-        self._hall.by_person.give_back(f"second {person.id}")
+        await self._hall.by_person.give_back(f"second {person.id}")
         factor = Factor("f" + os.urandom(8).hex(), person.id, FactorKind.TOTP, "", self._hall.seeds.seal(seed, person.id), now,
             counter=step, used_at=now)  # fmt: skip
         return await self._enrolled(factor, "account, one-time code", person, flow, here, visitor)
@@ -78,7 +78,7 @@ class SecondFactors:
         if person is None or origin is None or not flow.challenge:
             return Failed("unasked")
         made = passkeys.made(answer, origin, passkeys.challenge_of(flow.challenge))
-        if made is None or not self._hall.spent.spend(flow.challenge, now):
+        if made is None or not await self._hall.spent.spend(flow.challenge, now):
             return Wrong()
         factor = Factor("f" + os.urandom(8).hex(), person.id, FactorKind.PASSKEY, name[:60], made.key, now, made.handle,
             made.count, now)  # fmt: skip

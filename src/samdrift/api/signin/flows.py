@@ -1,7 +1,7 @@
 """Somebody on their way in: what was asked of their browser, and how far they have come.
 
 It travels with the browser as a sealed cookie, so that a flood of visitors fills nothing here. What may be done only once is
-noted in `Spent` until its flow would have ended anyway.
+noted in `holding_back.Spent` until its flow would have ended anyway.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import base64
 import dataclasses
 import hmac
 import os
-from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,7 +18,6 @@ from samdrift.api.signin.sealing import Seal
 
 LASTS = 900.0
 """Seconds that somebody may take from one step to the next."""
-_MOST_SPENT = 20_000
 
 
 class Stage(StrEnum):
@@ -91,19 +89,3 @@ def _derived(what: str, secret: str) -> str:
 def session_token(secret: str) -> str:
     """What a form, or a script, of a session must bring along. It follows from what the browser holds, one way only."""
     return _derived("csrf", secret)
-
-
-class Spent:
-    """Challenges that were answered rightly, so that no answer is good twice."""
-
-    def __init__(self) -> None:
-        self._until: OrderedDict[str, float] = OrderedDict()
-
-    def spend(self, challenge: str, now: float) -> bool:
-        """False if it was spent before, or so many were just now that there is no room to remember another."""
-        while self._until and next(iter(self._until.values())) <= now:
-            self._until.popitem(last=False)
-        if challenge in self._until or len(self._until) >= _MOST_SPENT:
-            return False
-        self._until[challenge] = now + LASTS  # at least as long as its flow lasts; and so they stay in order
-        return True

@@ -23,13 +23,14 @@ from samdrift.access.people import (
     same_text,
 )
 from samdrift.access.roles import Actor
-from samdrift.access.throttling import Throttle
+from samdrift.access.throttling import Limit
 from samdrift.api.signin import codes
 from samdrift.api.signin.cookies import session_secret
-from samdrift.api.signin.flows import Flow, Spent, Stage, new_flow, random_text, session_token
+from samdrift.api.signin.flows import Flow, Stage, new_flow, random_text, session_token
+from samdrift.api.signin.holding_back import HeldBack, Spent
 from samdrift.api.signin.outcomes import CrossSite, Enrol, Failed, NoRole, Outcome, Second, SignedIn, Wait
 from samdrift.api.signin.sealing import Seal
-from samdrift.api.signin.store import Offload, People
+from samdrift.api.signin.store import Attempts, Offload, People
 from samdrift.spec.checking_signin import public_origin
 from samdrift.spec.document import Spec
 from samdrift.spec.events import AuditEvent
@@ -46,6 +47,7 @@ class House:
 
     spec: Callable[[], Spec]
     people: People
+    attempts: Attempts
     note: Callable[[AuditEvent], object]
     offload: Offload
     secret_of: Callable[[str], str]
@@ -81,11 +83,14 @@ class Hall:
     def __init__(self, house: House) -> None:
         self.house, self.people, self.do = house, house.people, house.offload
         self.seeds = Seal(house.key, "seeds of one-time codes")
-        self.spent = Spent()
-        secret = os.urandom(32)
-        self.by_address = Throttle(secret, burst=30, every=10.0)
-        self.by_account = Throttle(secret, burst=10, every=30.0)
-        self.by_person = Throttle(secret, burst=5, every=60.0)
+        self.spent = Spent(house.attempts, house.offload)
+
+        def held(kind: str, burst: int, every: float) -> HeldBack:
+            return HeldBack(house.attempts, house.offload, house.key, kind, Limit(burst, every))
+
+        self.by_address = held("address", 30, 10.0)
+        self.by_account = held("account", 10, 30.0)
+        self.by_person = held("person", 5, 60.0)
 
     @property
     def spec(self) -> Spec:

@@ -56,7 +56,7 @@ class Logins:
         except ProviderFailed as failed:
             await self._hall.note("signin.login", None, visitor, f"{name}: {failed}")
             return Failed(failed.kind)
-        if not self._hall.spent.spend(flow.challenge, now):
+        if not await self._hall.spent.spend(flow.challenge, now):
             return Failed("unasked")
         named = (claims.get(claim) for claim in ("name", "preferred_username", "email"))
         shown = next((name for name in named if isinstance(name, str)), claims["sub"])

@@ -83,7 +83,9 @@ def enrol_page(frame: Frame, flow: Flow, login: str) -> str:
         f"<p>{escape(w('enrol_more' if flow.session else 'enrol_text'))}</p>",
         _section(w("passkey_one"), _field("name", w("passkey_name"), "off", required=False),
             _passkey_button("make", flow.form_token, w("make_passkey"), w("no_script"))),
-        _section(w("app"), f"<p>{escape(w('app_text'))}</p><p><code class='seed'>{codes.seed_text(seed)}</code></p>"
+        _section(w("app"), f"<p>{escape(w('app_text'))}</p>"
+            f'<img class="qr" src="{escape(codes.scannable(link))}" alt="{escape(w("qr"))}">'
+            f"<p>{escape(w('app_typed'))}<br><code class='seed'>{codes.seed_text(seed)}</code></p>"
             f'<p><a href="{escape(link)}">{escape(w("open_app"))}</a></p>',
             _form("factors/codes", flow.form_token, w("confirm"), _field("code", w("code"), "one-time-code"))),
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from samdrift.access.people import Factor, Person, Session
 from samdrift.access.roles import Grant
+from samdrift.access.throttling import Limit
 from samdrift.spec.events import AuditEvent
 
 T = TypeVar("T")
@@ -54,6 +55,14 @@ class People(Protocol):
     def invited(self, digest: bytes, now: float) -> Person | None: ...
     def accept(self, digest: bytes, password: str, event: AuditEvent) -> Person | None: ...
     def set_password(self, person: str, password: str, event: AuditEvent | None) -> None: ...
+
+
+class Attempts(Protocol):
+    """Attempts that were counted, and challenges that were answered."""
+
+    def take(self, place: str, limit: Limit, now: float) -> float: ...
+    def give_back(self, place: str, limit: Limit) -> None: ...
+    def spend(self, digest: bytes, now: float, until: float) -> bool: ...
 
 
 class Offload(Protocol):

@@ -46,9 +46,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "passkey_name": ("Hvad skal den hedde?", "What shall it be called?"),
     "app": ("App med engangskoder", "App with one-time codes"),
     "app_text": (
-        "Skriv denne nøgle ind i din app, og skriv så den kode, den viser.",
-        "Type this key into your app, then type the code that it shows.",
+        "Scan billedet med din app, og skriv så den kode, den viser.",
+        "Scan the picture with your app, then type the code that it shows.",
     ),
+    "qr": ("QR-kode med nøglen herunder", "QR code of the key below"),
+    "app_typed": ("Eller skriv denne nøgle ind i appen:", "Or type this key into the app:"),
     "open_app": ("Åbn app på denne enhed", "Open the app on this device"),
     "welcome_title": ("Velkommen", "Welcome"),
     "welcome_text": ("Indsæt hemmeligheden fra din invitation, og vælg en adgangskode på mindst 12 tegn.",

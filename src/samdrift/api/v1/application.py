@@ -13,13 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from samdrift import __version__
-from samdrift.api.v1 import audit, keys, me, members, model_events, models, people, revisions, status, tokens, usage
+from samdrift.api.v1 import audit, keys, me, members, model_events, models, people, privacy, revisions, status, tokens, usage
+from samdrift.api.v1 import refused_tokens as refused
 from samdrift.api.v1.door import OPENAPI, PREFIX
 from samdrift.api.v1.guarding import NoteRefusal, needs_of
 from samdrift.api.v1.problems import Denied, Kind, Problem, Refused, documented, rendered
 
-ROUTERS = (me.router, members.router, models.router, model_events.router, keys.router, usage.router, people.router,
-    tokens.router, revisions.router, audit.router, status.router)  # fmt: skip
+ROUTERS = (me.router, members.router, models.router, model_events.router, keys.router, refused.router, usage.router,
+    people.router, tokens.router, revisions.router, audit.router,
+    privacy.router, status.router)  # fmt: skip
 """Every resource."""
 
 
@@ -31,6 +33,8 @@ class House:
     models: models.Models
     followed: model_events.Followed
     keys: keys.Keys
+    refused_tokens: refused.RefusedTokens
+    privacy: privacy.Privacy
     usage: usage.UsageSums
     people: people.People
     tokens: tokens.Tokens

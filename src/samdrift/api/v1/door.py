@@ -89,18 +89,20 @@ class Door:
 
     async def _once(self, scope: Scope, asking: Asking, actor: Actor, body: bytes, send: Send) -> None:
         parts = (scope["path"].encode(), scope.get("query_string", b""), asking.headers.get("if-match", "").encode(), body)
-        name = self._repeats.begin(actor, asking.headers["idempotency-key"], parts)
+        name = await self._repeats.begin(actor, asking.headers["idempotency-key"], parts)
         if isinstance(name, Denied):
             await _say(scope, send, rendered(name))
             return
         if isinstance(name, Answer):
             await _send(send, Answer(name.status, [*name.headers, (b"idempotency-replayed", b"true")], name.body))
             return
-        answer = None
         try:
             answer = await self._ask(scope, body)
-        finally:
-            self._repeats.end(name, answer)
+        except Exception:
+            await self._repeats.end(name, None)
+            raise
+        # Whoever is cancelled before this leaves it open: nobody knows whether it was done.
+        await self._repeats.end(name, answer)
         await _send(send, answer)
 
     async def _ask(self, scope: Scope, body: bytes) -> Answer:

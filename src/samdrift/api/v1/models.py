@@ -22,7 +22,7 @@ class ModelInView(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
         {"model": "chat-small", "task": "generate", "context": 2048, "replicas": 2, "up": 2, "seats": 8}]})  # fmt: skip
     model: str
-    task: Annotated[str, Field(description="`generate` or `embed`.")]
+    task: Annotated[str, Field(description="`generate`, `embed` or `rerank`.")]
     context: Annotated[int, Field(description="Tokens that one request may have in all.")]
     replicas: Annotated[int, Field(description="How many engines of it the document wants.")]
     up: Annotated[int, Field(description="How many of them answer now.")]

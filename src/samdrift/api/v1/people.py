@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -19,9 +19,12 @@ from samdrift.api.v1.words import Label
 
 router = APIRouter(tags=["people"])
 
+INVITED_FOR = 3 * 86_400.0
+"""Seconds that an invitation is good for where nobody says otherwise."""
+Lasts = Annotated[float, Field(ge=60, le=30 * 86_400, description="Seconds that the invitation is good for.")]
 PersonId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{4,64}$", examples=["p4f2a91c"])]
 _EXAMPLE: JsonDict = {"id": "p4f2a91c", "name": "Anna Jensen", "login": None, "provider": "kommune", "state": "active",
-    "created_at": "2026-11-22T08:00:00Z",
+    "created_at": "2026-11-22T08:00:00Z", "second_factors": 0, "sessions": 1,
     "roles": [{"role": "administrator", "organisation": "aarhus", "source": "given"}]}  # fmt: skip
 
 
@@ -39,8 +42,10 @@ class PersonShown(BaseModel):
     name: str
     login: Annotated[str | None, Field(description="The name of a local account.")] = None
     provider: Annotated[str | None, Field(description="The login they come in by.")] = None
-    state: Annotated[str, Field(description="`active` or `disabled`.")]
+    state: Annotated[Literal["active", "disabled", "invited"], Field(description="`invited`: no password was chosen yet.")]
     created_at: AwareDatetime
+    second_factors: Annotated[int, Field(description="How many, recovery codes aside; those of a login are its own affair.")]
+    sessions: Annotated[int, Field(description="In how many places they are signed in.")]
     roles: Annotated[list[HeldRole], Field(description="Those within your reach.")]
 
 
@@ -52,6 +57,44 @@ class PersonWanted(BaseModel):
     login: Annotated[str, Field(min_length=1, max_length=100)]
     name: Label = ""
     roles: Annotated[list[Holding], Field(min_length=1, max_length=100)]
+    lasts: Lasts = INVITED_FOR
+
+
+class InvitationWanted(BaseModel):
+    """An invitation to make."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"anew": False, "lasts": 28800}]})
+    anew: Annotated[bool, Field(
+        description="Forget password and second factors, and end all sessions: for who has lost them.")] = True  # fmt: skip
+    lasts: Lasts = INVITED_FOR
+
+
+class SessionShown(BaseModel):
+    """Where somebody is signed in."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
+        {"id": "s0a1b2c3d4e5f607", "created_at": "2026-11-22T08:00:00Z", "seen_at": "2026-11-22T08:20:00Z",
+            "how": "passkey", "address": "192.0.2.7", "agent": "Firefox"}]})  # fmt: skip
+    id: str
+    created_at: AwareDatetime
+    seen_at: AwareDatetime
+    how: str
+    address: str
+    agent: str
+
+
+class SessionsShown(BaseModel):
+    """Where somebody is signed in: 50 places at most."""
+
+    model_config = ConfigDict(extra="forbid")
+    items: list[SessionShown]
+
+
+class Ended(BaseModel):
+    """How many sessions were ended."""
+
+    model_config = ConfigDict(extra="forbid")
+    ended: int
 
 
 class Invited(BaseModel):
@@ -80,12 +123,26 @@ class People(Protocol):
         """Everybody with all roles, oldest first."""
         ...
 
-    async def create_person(self, actor: Actor, login: str, name: str, grants: tuple[Grant, ...]) -> Invited | Denied:
-        """Make a local account and an invitation to it."""
+    async def create_person(
+        self, actor: Actor, login: str, name: str, grants: tuple[Grant, ...], lasts: float
+    ) -> Invited | Denied:
+        """Make a local account and an invitation to it, good for so many seconds."""
         ...
 
-    async def invite_person(self, actor: Actor, person: str) -> Invited | Denied:
-        """Let the owner of a local account set up the sign-in anew: password and second factors are gone, sessions ended."""
+    async def invite_person(self, actor: Actor, person: str, wanted: InvitationWanted) -> Invited | Denied:
+        """Let the owner of a local account choose a password."""
+        ...
+
+    async def remove_person(self, actor: Actor, person: str) -> Denied | None:
+        """Forget somebody."""
+        ...
+
+    async def sessions_of(self, person: str) -> list[SessionShown] | Denied:
+        """Where somebody is signed in, newest first."""
+        ...
+
+    async def end_sessions(self, actor: Actor, person: str) -> Ended | Denied:
+        """Sign somebody out everywhere."""
         ...
 
     async def grant_person(self, actor: Actor, person: str, give: tuple[Grant, ...], take: tuple[Grant, ...]) -> Denied | None:
@@ -128,7 +185,7 @@ async def create_person(
     grants = granted(wanted.roles)
     if not may_give(asker.actor, Permission.PEOPLE_CREATE, grants):
         await refuse(request, asker, Permission.PEOPLE_CREATE, "person", too_far())
-    return given(await house.create_person(asker.actor, wanted.login, wanted.name, grants))
+    return given(await house.create_person(asker.actor, wanted.login, wanted.name, grants, wanted.lasts))
 
 
 @router.get("/people/{person}", responses=documented(404, 503))
@@ -180,10 +237,40 @@ async def enable_person(
 @router.post("/people/{person}/invitation", status_code=201, responses=documented(404, 409, 503))
 async def invite_person(
     asker: Annotated[Asker, needs(Permission.PEOPLE_RESET, Over.REACH)], house: House, person: PersonId, request: Request,
+    wanted: InvitationWanted | None = None,
 ) -> Invited:  # fmt: skip
-    """Let the owner of a local account set up the sign-in anew: password and second factors are gone, sessions end."""
+    """Let the owner of a local account choose a password. Without a body, and unless it says otherwise, they set up the sign-in
+    anew: password and second factors are gone, sessions end."""
     await _all_mine(request, asker, Permission.PEOPLE_RESET, house, person)
-    return given(await house.invite_person(asker.actor, person))
+    return given(await house.invite_person(asker.actor, person, wanted or InvitationWanted()))
+
+
+@router.delete("/people/{person}", responses=documented(404, 412, 503))
+async def remove_person(
+    asker: Annotated[Asker, needs(Permission.PEOPLE_REMOVE, Over.REACH)], house: House, person: PersonId, request: Request,
+) -> PersonShown:  # fmt: skip
+    """Forget somebody: account, roles, second factors and sessions. What they did stays in the audit trail, under their id."""
+    found = await _all_mine(request, asker, Permission.PEOPLE_REMOVE, house, person)
+    done(await house.remove_person(asker.actor, person))
+    return found
+
+
+@router.get("/people/{person}/sessions", responses=documented(404, 503))
+async def list_sessions(
+    asker: Annotated[Asker, needs(Permission.PEOPLE_READ, Over.REACH)], house: House, person: PersonId, request: Request,
+) -> SessionsShown:  # fmt: skip
+    """Where somebody is signed in, newest first."""
+    await _all_mine(request, asker, Permission.PEOPLE_READ, house, person)
+    return SessionsShown(items=given(await house.sessions_of(person)))
+
+
+@router.delete("/people/{person}/sessions", responses=documented(404, 412, 503))
+async def end_sessions(
+    asker: Annotated[Asker, needs(Permission.PEOPLE_DISABLE, Over.REACH)], house: House, person: PersonId, request: Request,
+) -> Ended:  # fmt: skip
+    """Sign somebody out everywhere."""
+    await _all_mine(request, asker, Permission.PEOPLE_DISABLE, house, person)
+    return given(await house.end_sessions(asker.actor, person))
 
 
 async def _found(request: Request, asker: Asker, permission: Permission, house: People, person: str) -> PersonShown:
@@ -197,11 +284,12 @@ async def _again(house: People, person: str) -> PersonShown:
     return given(next((row for row in given(await house.people()) if row.id == person), _UNKNOWN))
 
 
-async def _all_mine(request: Request, asker: Asker, permission: Permission, house: People, person: str) -> None:
+async def _all_mine(request: Request, asker: Asker, permission: Permission, house: People, person: str) -> PersonShown:
     """Whoever could take over an account, or shut it, must reach everything that it holds."""
     found = await _found(request, asker, permission, house, person)
     if not all(asker.within(one.organisation) for one in found.roles):
         await refuse(request, asker, permission, f"person/{person}", _NOT_YOURS)
+    return found
 
 
 def _in_view(asker: Asker, person: PersonShown) -> bool:

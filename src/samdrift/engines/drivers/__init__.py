@@ -12,13 +12,26 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from samdrift.engines.processes import Program
+from samdrift.spec.abilities import Task
 
-Task = Literal["generate", "embed"]
 Family = Literal["cpu", "nvidia", "amd"]
 """Whose device it is: the part of a device's `kind` before the first hyphen."""
 Precision = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4"]
+Format = Literal["gguf", "safetensors"]
+"""How weights lie on a disk: in one GGUF file, or in a folder with safetensors and what stands beside them."""
 
 GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterAtHand:
+    """A LoRA adapter with its weights at hand: a GGUF file, or a folder with safetensors. `rank` is the number of its columns,
+    None where it does not say; `size` is in bytes."""
+
+    name: str
+    weights: Path
+    rank: int | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +44,13 @@ class Planned:
     says so, else a share that depends on the other models. A change of that share alone is no reason to
     replace a replica: it would let a change to one model restart all others.
 
+    `images` says that it takes images in chats, and `projector` is the file through which llama.cpp does.
+
+    `adapters` are what it serves beside the model, in the order in which the engine counts them.
+
     `family` is the kind of device it stands on and `devices` their numbers there (none for a processor): it is cut over as many
-    as there are. `kv_memory` is how many bytes on all of them together its cache may take, None where the engine decides.
+    as there are. `kv_memory` is how many bytes on all of them together its cache may take, None where the engine decides. `share`
+    is which part of each of them it is reckoned to take with all it has, None where nobody knows; what is measured changes it.
     """
 
     name: str
@@ -50,13 +68,32 @@ class Planned:
     family: Family = "cpu"
     devices: tuple[int, ...] = ()
     kv_memory: int | None = None
+    share: float | None = field(default=None, compare=False)
+    images: bool = False
+    projector: Path | None = None
+    adapters: tuple[AdapterAtHand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What an engine needs to serve some weights: bytes of memory on all its devices together, before anything was measured."""
+    """What an engine needs to serve some weights: bytes of memory on each of its devices, before anything was measured."""
 
     memory: int
+
+
+def parted(whole: int, devices: int) -> int:
+    """What of so many bytes is on each of so many devices, where a model is cut over them; rounded up."""
+    return -(-whole // devices)
+
+
+def visible(replica: Planned) -> dict[str, str]:
+    """The variables by which an engine sees its own devices and no others, by the numbers that NVML and AMD SMI give them."""
+    numbers = ",".join(map(str, replica.devices))
+    if not numbers:
+        return {}
+    if replica.family == "amd":  # ROCm's programs read either, and some want both to say the same
+        return {"HIP_VISIBLE_DEVICES": numbers, "CUDA_VISIBLE_DEVICES": numbers}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": numbers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +127,14 @@ class Driver(Protocol):
     families: frozenset[Family]
     """The devices that it runs on."""
 
+    sleeps: frozenset[Family]
+    """The devices whose memory it can give back while it lives on, with its weights in the machine's memory (`sleep`)."""
+
     precisions: frozenset[Precision]
     """The precisions of weights that it serves."""
+
+    formats: frozenset[Format]
+    """How weights must lie for it; empty for one that has its own."""
 
     reserved: frozenset[str]
     """Top-level fields of a body that clients must not send to this engine: they would change what the
@@ -104,6 +147,19 @@ class Driver(Protocol):
     """Whether it keeps prompts apart by a field `cache_salt`. One that does not must not keep them from one request to the next,
     or they are kept for all alike."""
 
+    again: Mapping[Literal["plain", "stream"], str] | None
+    """As `fields` of a model that generates, for a request that may use what its seat remembers of the one before; None for an
+    engine that does not let a request choose its seat by a field `id_slot`."""
+
+    checks_names: bool
+    """Whether it answers only where the body's `model` is the name of the model, or of an adapter, itself."""
+
+    adapts: bool
+    """Whether it serves LoRA adapters beside the model."""
+
+    own_user: bool
+    """Whether it can run as a user of its own, who has no home, no groups, and a limit to what it may allocate."""
+
     idle: float
     """Seconds after which the engine closes a connection that nobody uses; a proxy must give it up sooner."""
 
@@ -114,13 +170,18 @@ class Driver(Protocol):
     """Where it says how it fares: a path for `heard`, "" if it does not."""
 
     def endpoints(self, task: Task) -> tuple[str, ...]:
-        """The paths at which a replica with this task answers."""
+        """The paths at which a replica with this task answers; none if it cannot do it, or does not say what it took."""
 
     def fields(self, task: Task) -> Mapping[Literal["plain", "stream"], str]:
         """JSON text without braces to put in front of a body, by kind of request."""
 
-    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int) -> Needs:
-        """What it needs for weights of so many bytes, whose cache takes so many bytes for a token."""
+    def adapted(self, name: str, number: int | None) -> str:
+        """JSON text without braces in front of a body for the adapter of this name, the engine's `number`th; for None, the model
+        itself where it has adapters. "" where the body's `model` says it."""
+
+    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int, devices: int = 1) -> Needs:
+        """What it needs for weights of so many bytes, whose cache takes so many bytes for a token, on each of as many `devices`
+        as it is cut over."""
 
     def program(self, replica: Planned) -> Program:
         """The process that serves `replica`. Raises ValueError for an engine that is not ours to start."""
@@ -140,3 +201,16 @@ class Driver(Protocol):
 
     def complaint(self, status: int, body: bytes) -> Complaint:
         """What an error of this engine means. Any status of 400 and above, any body."""
+
+
+class Loading(Protocol):
+    """An engine that takes adapters while it runs. None of this raises."""
+
+    async def adapters_in(self, address: str, model: str) -> frozenset[str] | None:
+        """The adapters that it has beside `model`; None if it does not say."""
+
+    async def load_adapter(self, address: str, adapter: AdapterAtHand) -> bool:
+        """Give it an adapter. False if it would not take it."""
+
+    async def unload_adapter(self, address: str, name: str) -> bool:
+        """Take an adapter from it; what runs with it goes on."""

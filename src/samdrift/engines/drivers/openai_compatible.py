@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from typing import Literal
 
 from samdrift.engines.complaints import complaint_of
-from samdrift.engines.drivers import Complaint, Family, Needs, Planned, Precision, Said, Task
+from samdrift.engines.drivers import Complaint, Family, Format, Needs, Planned, Precision, Said
 from samdrift.engines.processes import Program
 from samdrift.engines.speaking import speak
+from samdrift.spec.abilities import Task
 
 _ENDPOINTS: dict[Task, tuple[str, ...]] = {
     "generate": ("/v1/chat/completions", "/v1/completions"),
     "embed": ("/v1/embeddings",),
+    "rerank": ("/v1/rerank",),
 }
 _FAR = 5.0  # seconds; it may be on another continent
 
@@ -31,12 +33,18 @@ class OpenAiCompatible:
     needs_loopback = False
     image = ""
     families: frozenset[Family] = frozenset()
+    sleeps: frozenset[Family] = frozenset()
     precisions: frozenset[Precision] = frozenset()
+    formats: frozenset[Format] = frozenset()
     reserved = frozenset({
         "service_tier", "background",  # what it would charge; work that outlives the request
     })  # fmt: skip
     stripped = frozenset({"openai-organization", "openai-project", "idempotency-key"})
     salted = False
+    again: Mapping[Literal["plain", "stream"], str] | None = None
+    own_user = False
+    checks_names = True
+    adapts = False
     idle = 5.0
     grace = 0.0
     metrics = ""
@@ -49,7 +57,11 @@ class OpenAiCompatible:
         """JSON text without braces to put in front of a body, by kind of request."""
         return {"plain": "", "stream": '"stream_options":{"include_usage":true}' if task == "generate" else ""}
 
-    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int) -> Needs:  # noqa: ARG002 - the protocol's
+    def adapted(self, name: str, number: int | None) -> str:  # noqa: ARG002 - the protocol's
+        """It serves none."""
+        return ""
+
+    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int, devices: int = 1) -> Needs:  # noqa: ARG002
         """Nothing of ours."""
         return Needs(0)
 

@@ -10,20 +10,23 @@ from collections.abc import Mapping
 from typing import Literal
 
 from samdrift.engines.complaints import complaint_of
-from samdrift.engines.drivers import GIB, Complaint, Family, Needs, Planned, Precision, Said, Task
+from samdrift.engines.drivers import GIB, Complaint, Family, Format, Needs, Planned, Precision, Said, parted, visible
 from samdrift.engines.gauges import read_gauges, said_by
 from samdrift.engines.probing import answers_ok
 from samdrift.engines.processes import Program
 from samdrift.engines.relaying import PORT, relayed
 from samdrift.engines.speaking import answers
+from samdrift.spec.abilities import Task
 
 _ENDPOINTS: dict[Task, tuple[str, ...]] = {
     "generate": ("/v1/chat/completions", "/v1/completions"),
     "embed": ("/v1/embeddings",),
+    "rerank": (),  # it answers, and does not say what it took
 }
 _OVERHEAD = 2 * GIB
-_VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES"}
 _ASLEEP = 60.0  # seconds
+_LORAS = 8
+"""Adapters at work at once, the model without any among them."""
 
 
 class Sglang:
@@ -36,7 +39,9 @@ class Sglang:
     needs_loopback = True
     image = "lmsysorg/sglang:v0.5.23"
     families: frozenset[Family] = frozenset({"nvidia", "amd"})
+    sleeps: frozenset[Family] = frozenset({"nvidia", "amd"})
     precisions: frozenset[Precision] = frozenset({"bf16", "fp16", "fp8", "int8", "int4"})
+    formats: frozenset[Format] = frozenset({"safetensors"})
     reserved = frozenset({
         "priority", "rid", "extra_key",  # whose turn it is, what it is called, whose cache it uses
         "data_parallel_rank", "routed_dp_rank", "bootstrap_host", "bootstrap_port", "bootstrap_room",  # reach other engines
@@ -44,6 +49,10 @@ class Sglang:
     })  # fmt: skip
     stripped = frozenset({"x-data-parallel-rank", "x-smg-routing-key"})
     salted = True
+    again: Mapping[Literal["plain", "stream"], str] | None = None
+    own_user = False
+    checks_names = False
+    adapts = True
     idle = 5.0
     grace = 30.0
     metrics = "/metrics"
@@ -57,9 +66,13 @@ class Sglang:
         counted = '"stream_options":{"include_usage":true,"continuous_usage_stats":true}'
         return {"plain": "", "stream": counted if task == "generate" else ""}
 
-    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int) -> Needs:
+    def adapted(self, name: str, number: int | None) -> str:
+        """Adapters go by their names, in a field of their own."""
+        return "" if number is None else f'"lora_path":"{name}"'
+
+    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int, devices: int = 1) -> Needs:
         """Weights, a cache in which every seat can be full, and what a batch takes."""
-        return Needs(weights + seats * context * kv_per_token + _OVERHEAD)
+        return Needs(parted(weights + seats * context * kv_per_token, devices) + _OVERHEAD)
 
     def program(self, replica: Planned) -> Program:
         """The process that serves `replica`, with the Python in which SGLang is found on the path of programs."""
@@ -72,9 +85,11 @@ class Sglang:
             "--enable-memory-saver", "--log-level", "warning"]  # fmt: skip
         if replica.task == "embed":
             argv.append("--is-embedding")
+        if replica.adapters:
+            argv += ["--enable-lora", "--max-loras-per-batch", str(min(len(replica.adapters) + 1, replica.seats, _LORAS)),
+                "--lora-paths", *(f"{adapter.name}={adapter.weights}" for adapter in replica.adapters)]  # fmt: skip
         env = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-        if replica.devices:
-            env[_VISIBLE.get(replica.family, "CUDA_VISIBLE_DEVICES")] = ",".join(map(str, replica.devices))
+        env |= visible(replica)
         return Program(replica.name, relayed(replica.address, argv), replica.log, env=env, owner="engines")
 
     async def healthy(self, address: str) -> bool:

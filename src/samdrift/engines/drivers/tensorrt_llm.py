@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from samdrift.engines.complaints import complaint_of
-from samdrift.engines.drivers import GIB, Complaint, Family, Needs, Planned, Precision, Said, Task
+from samdrift.engines.drivers import GIB, Complaint, Family, Format, Needs, Planned, Precision, Said, parted, visible
 from samdrift.engines.probing import answers_ok
 from samdrift.engines.processes import Program
 from samdrift.engines.relaying import PORT, SETTINGS, relayed
+from samdrift.spec.abilities import Task
 
-_ENDPOINTS: dict[Task, tuple[str, ...]] = {"generate": ("/v1/chat/completions", "/v1/completions"), "embed": ()}
+_ENDPOINTS: dict[Task, tuple[str, ...]] = {"generate": ("/v1/chat/completions", "/v1/completions"), "embed": (), "rerank": ()}
 _OVERHEAD = 3 * GIB
 _MOST = 10**9
 
@@ -31,7 +32,9 @@ class TensorRtLlm:
     needs_loopback = True
     image = "nvcr.io/nvidia/tensorrt-llm/release:1.2.1"
     families: frozenset[Family] = frozenset({"nvidia"})
+    sleeps: frozenset[Family] = frozenset()
     precisions: frozenset[Precision] = frozenset({"bf16", "fp16", "fp8", "int8", "int4"})
+    formats: frozenset[Format] = frozenset({"safetensors"})
     reserved = frozenset({
         "disaggregated_params", "conversation_params",  # reach other engines
         "priority", "agent_hierarchy",  # whose turn it is, is ours to say
@@ -39,6 +42,10 @@ class TensorRtLlm:
     })  # fmt: skip
     stripped: frozenset[str] = frozenset()
     salted = False
+    again: Mapping[Literal["plain", "stream"], str] | None = None
+    own_user = False
+    checks_names = False
+    adapts = False
     idle = 5.0
     grace = 30.0
     metrics = "/metrics"
@@ -52,9 +59,13 @@ class TensorRtLlm:
         counted = '"stream_options":{"include_usage":true,"continuous_usage_stats":true}'
         return {"plain": "", "stream": counted if task == "generate" else ""}
 
-    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int) -> Needs:
+    def adapted(self, name: str, number: int | None) -> str:  # noqa: ARG002 - the protocol's
+        """It serves none."""
+        return ""
+
+    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int, devices: int = 1) -> Needs:
         """Weights, a cache in which every seat can be full, and what a batch and the runtime take."""
-        return Needs(weights + seats * context * kv_per_token + _OVERHEAD)
+        return Needs(parted(weights + seats * context * kv_per_token, devices) + _OVERHEAD)
 
     def program(self, replica: Planned) -> Program:
         """The process that serves `replica`: `trtllm-serve` as it is found on the path of programs."""
@@ -67,8 +78,7 @@ class TensorRtLlm:
             "enable_iter_perf_stats": True,  # or it would not say how it fares
         })  # fmt: skip
         env = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRTLLM_NO_USAGE_STATS": "1"}
-        if replica.devices:
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, replica.devices))
+        env |= visible(replica)
         return Program(replica.name, relayed(replica.address, argv, settings=settings), replica.log, env=env, owner="engines")
 
     async def healthy(self, address: str) -> bool:

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 from samdrift.engines.complaints import complaint_of
-from samdrift.engines.drivers import GIB, Complaint, Family, Needs, Planned, Precision, Said, Task
+from samdrift.engines.drivers import GIB, Complaint, Family, Format, Needs, Planned, Precision, Said, parted, visible
 from samdrift.engines.probing import answers_ok
 from samdrift.engines.processes import Program
 from samdrift.engines.relaying import PORT, relayed
+from samdrift.spec.abilities import Task
 
-_ENDPOINTS: dict[Task, tuple[str, ...]] = {"generate": ("/v1/chat/completions", "/v1/completions"), "embed": ()}
+_ENDPOINTS: dict[Task, tuple[str, ...]] = {"generate": ("/v1/chat/completions", "/v1/completions"), "embed": (), "rerank": ()}
 _OVERHEAD = GIB
 
 
@@ -30,7 +31,9 @@ class TextGenerationWebui:
     needs_loopback = True
     image = ""
     families: frozenset[Family] = frozenset({"cpu", "nvidia", "amd"})
+    sleeps: frozenset[Family] = frozenset()
     precisions: frozenset[Precision] = frozenset({"fp32", "bf16", "fp16", "int8", "int4"})
+    formats: frozenset[Format] = frozenset({"gguf"})
     reserved = frozenset({
         "character", "preset", "instruction_template",  # files of the machine that it would read
         "instruction_template_str", "chat_template_str",  # templates are programs
@@ -38,6 +41,10 @@ class TextGenerationWebui:
     })  # fmt: skip
     stripped: frozenset[str] = frozenset()
     salted = False
+    again: Mapping[Literal["plain", "stream"], str] | None = None
+    own_user = False
+    checks_names = False
+    adapts = False
     idle = 5.0
     grace = 10.0
     metrics = ""
@@ -50,9 +57,13 @@ class TextGenerationWebui:
         """JSON text without braces to put in front of a body, by kind of request."""
         return {"plain": "", "stream": '"stream_options":{"include_usage":true}' if task == "generate" else ""}
 
-    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int) -> Needs:
+    def adapted(self, name: str, number: int | None) -> str:  # noqa: ARG002 - the protocol's
+        """It serves none."""
+        return ""
+
+    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int, devices: int = 1) -> Needs:
         """Weights as they lie in the file, every seat's own part of the cache, and itself."""
-        return Needs(weights + seats * context * kv_per_token + _OVERHEAD)
+        return Needs(parted(weights + seats * context * kv_per_token, devices) + _OVERHEAD)
 
     def program(self, replica: Planned) -> Program:
         """The process that serves `replica`."""
@@ -62,9 +73,7 @@ class TextGenerationWebui:
             "--threads", str(replica.asked_threads or replica.threads),
             "--gpu-layers", "-1" if replica.devices else "0")  # fmt: skip
         env = {"HF_HUB_OFFLINE": "1"}
-        if replica.devices:
-            env["CUDA_VISIBLE_DEVICES" if replica.family == "nvidia" else "HIP_VISIBLE_DEVICES"] = ",".join(
-                map(str, replica.devices))  # fmt: skip
+        env |= visible(replica)
         return Program(replica.name, relayed(replica.address, argv), replica.log, env=env, owner="engines")
 
     async def healthy(self, address: str) -> bool:

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from typing import Literal
 
 from samdrift.engines.complaints import complaint_of
-from samdrift.engines.drivers import GIB, Complaint, Family, Needs, Planned, Precision, Said, Task
+from samdrift.engines.drivers import GIB, Complaint, Family, Format, Needs, Planned, Precision, Said, parted, visible
 from samdrift.engines.gauges import read_gauges, said_by
 from samdrift.engines.probing import answers_ok
 from samdrift.engines.processes import Program
 from samdrift.engines.relaying import PORT, relayed
+from samdrift.spec.abilities import Task
 
-_ENDPOINTS: dict[Task, tuple[str, ...]] = {"generate": ("/v1/chat/completions", "/v1/completions"), "embed": ()}
+_ENDPOINTS: dict[Task, tuple[str, ...]] = {"generate": ("/v1/chat/completions", "/v1/completions"), "embed": (), "rerank": ()}
 _OVERHEAD = 2 * GIB
 _PAYLOAD = GIB
-_VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES"}
 
 
 class Tgi:
@@ -33,10 +33,16 @@ class Tgi:
     needs_loopback = True
     image = "ghcr.io/huggingface/text-generation-inference:3.3.7"
     families: frozenset[Family] = frozenset({"nvidia", "amd"})
+    sleeps: frozenset[Family] = frozenset()
     precisions: frozenset[Precision] = frozenset({"bf16", "fp16", "fp8", "int8", "int4"})
+    formats: frozenset[Format] = frozenset({"safetensors"})
     reserved = frozenset({"adapter_id"})  # what runs in a seat
     stripped = frozenset({"x-compute-type"})
     salted = False
+    again: Mapping[Literal["plain", "stream"], str] | None = None
+    own_user = False
+    checks_names = False
+    adapts = False
     idle = 60.0
     grace = 90.0
     metrics = "/metrics"
@@ -49,9 +55,13 @@ class Tgi:
         """JSON text without braces to put in front of a body, by kind of request."""
         return {"plain": "", "stream": '"stream_options":{"include_usage":true}' if task == "generate" else ""}
 
-    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int) -> Needs:
+    def adapted(self, name: str, number: int | None) -> str:  # noqa: ARG002 - the protocol's
+        """It serves none."""
+        return ""
+
+    def needs(self, *, weights: int, kv_per_token: int, seats: int, context: int, devices: int = 1) -> Needs:
         """Weights, a cache in which every seat can be full, and what a batch takes."""
-        return Needs(weights + seats * context * kv_per_token + _OVERHEAD)
+        return Needs(parted(weights + seats * context * kv_per_token, devices) + _OVERHEAD)
 
     def program(self, replica: Planned) -> Program:
         """The process that serves `replica`: `text-generation-launcher` as it is found on the path of programs."""
@@ -64,8 +74,7 @@ class Tgi:
             "--payload-limit", str(_PAYLOAD),  # the gateway's own limit comes first
             "--usage-stats", "off")  # fmt: skip
         env = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PREFIX_CACHING": "0", "LOG_LEVEL": "warn"}
-        if replica.devices:
-            env[_VISIBLE.get(replica.family, "CUDA_VISIBLE_DEVICES")] = ",".join(map(str, replica.devices))
+        env |= visible(replica)
         return Program(replica.name, relayed(replica.address, argv), replica.log, env=env, owner="engines")
 
     async def healthy(self, address: str) -> bool:

@@ -4,6 +4,7 @@
     sets/SHA256/NAME     the files of one model under the names that engines look for: links to blobs
     partial/             fetches that are not finished
     SHA256.gguf          files made here, under the digest of what they were made from
+    needed               the digests of files that the document names; they are the last to go
 
 A file that is whole carries the year 1970 as its time of change. Whoever writes to it afterwards sets that time, so what a mishap
 has damaged is read and compared again before it is served, and nothing else is: hashing a large model takes minutes. The time
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -25,6 +27,7 @@ from pathlib import Path
 
 from samdrift.engines.weights.troubles import NoRoom, people_size
 
+_log = logging.getLogger(__name__)
 _WHOLE_NS = 0
 _RECENT_NS = 60 * 10**9
 """What was used so recently is being loaded."""
@@ -111,17 +114,32 @@ class Cache:
                 found.append(Entry(path.stem, path, said.st_size, said.st_atime_ns, str(path.resolve()) in loaded))
         return sorted(found, key=lambda entry: (entry.used, entry.digest))
 
-    def make_room(self, need: int, spare: Collection[str] = ()) -> None:
-        """See that `need` bytes fit under the limit and on the disk, by removing what was not used for longest: nothing that a
-        process has loaded or that is being loaded, and none of `spare` (digests). Raises NoRoom, and removes nothing then."""
+    def note_needed(self, digests: Collection[str]) -> None:
+        """From now on these files are needed, and no others: a model that sleeps will want them again."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        aside = self.folder / f".needed.{os.getpid()}"
+        aside.write_text("".join(f"{digest}\n" for digest in sorted(digests)), "ascii")
+        aside.replace(self.folder / "needed")
+
+    def needed(self) -> frozenset[str]:
+        """What was last noted as needed."""
+        try:
+            return frozenset(_DIGEST.findall((self.folder / "needed").read_text("ascii", "replace")))
+        except FileNotFoundError:
+            return frozenset()
+
+    def make_room(self, need: int, spare: Collection[str] = ()) -> list[Entry]:
+        """See that `need` bytes fit under the limit and on the disk, by removing what was not used for longest, first of what
+        is not needed, then of what is: nothing that a process has loaded or that is being loaded, and none of `spare` (digests).
+        Returns what went although it is needed; the log says so, too. Raises NoRoom, and removes nothing then."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._alone():
             entries = self.entries()
             over = self._over(need, entries)
             if over <= 0:
-                return
-            now, going = self._now(), []
-            for entry in entries:
+                return []
+            now, going, needed = self._now(), [], self.needed()
+            for entry in sorted(entries, key=lambda entry: entry.digest in needed):  # among equals as they are, by their use
                 if over > 0 and not entry.loaded and entry.digest not in spare and now - entry.used > _RECENT_NS:
                     going.append(entry)
                     over -= entry.size
@@ -130,6 +148,11 @@ class Cache:
             for entry in going:
                 entry.path.unlink(missing_ok=True)
             self._sweep()
+        missed = [entry for entry in going if entry.digest in needed]
+        for entry in missed:
+            _log.warning("weights that the document names were removed: others needed the room",
+                extra={"file": entry.digest, "size": entry.size})  # fmt: skip
+        return missed
 
     def remove(self, digests: Collection[str]) -> tuple[list[Entry], list[Entry]]:
         """Remove files. Returns those that went, and those that stay because a process has them loaded."""

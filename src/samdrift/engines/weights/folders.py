@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ def read_folder(folder: Path, reference: str) -> Head:
 
     Raises WeightsError if there are none, if one is not whole, or if the model is there as pickle only.
     """
+    return replace(read_files(folder, reference), fields=_fields(folder, reference))
+
+
+def read_files(folder: Path, reference: str) -> Head:
+    """The same without what stands in `config.json`. Raises WeightsError."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         if any(path.name.lower().endswith(PICKLES) for path in folder.iterdir()):
@@ -39,7 +45,7 @@ def read_folder(folder: Path, reference: str) -> Head:
         raise WeightsError(f"{reference} holds no safetensors files.")
     heads = [_read(path, reference) for path in files]
     tensors, parameters = sum(one for one, _ in heads), sum(two for _, two in heads)
-    return Head(_fields(folder, reference), tensors, sum(path.stat().st_size for path in files), parameters)
+    return Head({}, tensors, sum(path.stat().st_size for path in files), parameters)
 
 
 def _read(path: Path, reference: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ serves what was served before, and serves it without a network.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
@@ -93,10 +94,15 @@ def _by_name(item: Item) -> str:
 
 
 def merged(path: Path, new: Mapping[str, Listing]) -> None:
-    """Add to a lock, or change what it says of these references."""
+    """Add to a lock, or change what it says of these references. Whoever else does so meanwhile waits, or one would be lost."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        known = read_lock(path)
-    except WeightsError:
-        known = {}  # the one in the cache; whoever relies on the document's own has been told already
-    if any(known.get(reference) != listing for reference, listing in new.items()):
-        write_lock(path, {**known, **new}.values())
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            known = read_lock(path)
+        except WeightsError:
+            known = {}  # the one in the cache; whoever relies on the document's own has been told already
+        if any(known.get(reference) != listing for reference, listing in new.items()):
+            write_lock(path, {**known, **new}.values())
+    finally:
+        os.close(folder)

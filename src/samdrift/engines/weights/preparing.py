@@ -34,12 +34,17 @@ Wanted = Literal["gguf", "safetensors"]
 @dataclass(frozen=True, slots=True)
 class Weights:
     """Weights that are whole, and what they say of themselves: a GGUF file (the first, where it is in parts), or a folder with
-    safetensors. `licence` is empty where nobody named one; `origin` is where they come from, with the revision."""
+    safetensors. `licence` is empty where nobody named one; `origin` is where they come from, with the revision. `projector` is
+    the file through which they see. `adapters` are the LoRA adapters over them that are whole, too, by name; `lacking` says of
+    the others what is wrong with them."""
 
     path: Path
     head: Head
     licence: str = ""
     origin: str = ""
+    projector: Path | None = None
+    adapters: tuple[tuple[str, Weights], ...] = ()
+    lacking: tuple[str, ...] = ()
 
 
 def prepare(reference: str, *, base: Path, cache: Path, step: Step, precision: Precision | None = None, licence: str = "",
@@ -54,7 +59,7 @@ def prepare(reference: str, *, base: Path, cache: Path, step: Step, precision: P
     means = means or Means()
     store = Cache(cache, means.settings.cache)
     try:
-        found = _found(reference, base, store, step, licence, means)
+        found = find(reference, base, store, step, licence, means)
         accept(reference, found.licence, licence)
         if wanted == "safetensors":
             return _folder(reference, found)
@@ -76,13 +81,14 @@ def import_slow_modules() -> None:
     Python ends one of them with an error."""
     with _importing:
         import samdrift.engines.conversion
+        import samdrift.engines.weights.adapters
         import samdrift.engines.weights.folders
         import samdrift.engines.weights.obtaining
         import samdrift.engines.weights.quantising  # noqa: F401 - they are looked up again where they are used
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
     """Where weights are, and a name for their content that need not be computed from it."""
 
     path: Path
@@ -91,18 +97,19 @@ class _Found:
     origin: str
 
 
-def _found(reference: str, base: Path, store: Cache, step: Step, licence: str, means: Means) -> _Found:
+def find(reference: str, base: Path, store: Cache, step: Step, licence: str, means: Means) -> Found:
+    """Find or fetch what a reference names. Raises WeightsError, OSError."""
     if not named(reference).fetched:
         place = locate(reference, base=base)
         said = place.stat()
         key = f"{place.resolve()} {said.st_size} {said.st_mtime_ns}"
-        return _Found(place, key, licence_in(place) if place.is_dir() else "", reference)
+        return Found(place, key, licence_in(place) if place.is_dir() else "", reference)
     from samdrift.engines.weights.obtaining import obtain
 
     listing = obtain(reference, base=base, cache=store, step=step, licence=licence, means=means)
     folder = store.arrange(listing.digest, [(item.name, item.sha256) for item in listing.items])
     path = folder / one_file(listing) if one_file(listing) else folder
-    return _Found(path, listing.digest, listing.licence, " ".join(filter(None, (listing.origin, listing.revision))))
+    return Found(path, listing.digest, listing.licence, " ".join(filter(None, (listing.origin, listing.revision))))
 
 
 def one_file(listing: Listing) -> str:
@@ -111,7 +118,7 @@ def one_file(listing: Listing) -> str:
     return names[0] if names[0].endswith(".gguf") and len(names) == len(parts_of(names[0])) else ""
 
 
-def _folder(reference: str, found: _Found) -> Weights:
+def _folder(reference: str, found: Found) -> Weights:
     if not found.path.is_dir():
         raise WeightsError(f"{reference} is one file. This engine loads a folder with safetensors and config.json: name that.")
     return Weights(found.path, folder_head(found.path, reference), found.licence, found.origin)
@@ -142,7 +149,7 @@ def whole_head(path: Path, reference: str) -> Head:
         sum(head.length for head in heads), sum(head.parameters for head in heads), first.lists)  # fmt: skip
 
 
-def _converted(found: _Found, reference: str, store: Cache, step: Step) -> _Found:
+def _converted(found: Found, reference: str, store: Cache, step: Step) -> Found:
     from samdrift.engines.conversion import ConversionError, convert, digest_of
 
     try:
@@ -157,11 +164,11 @@ def _converted(found: _Found, reference: str, store: Cache, step: Step) -> _Foun
         path = _made(store, digest, size, write)
     except ConversionError as error:
         raise WeightsError(f"{reference} cannot be converted: {error}. Other models are served as GGUF: name a file.") from error
-    return _Found(path, digest, found.licence, found.origin)
+    return Found(path, digest, found.licence, found.origin)
 
 
-def _in_precision(found: _Found, head: Head, reference: str, store: Cache, step: Step,
-    precision: Precision) -> tuple[_Found, Head]:  # fmt: skip
+def _in_precision(found: Found, head: Head, reference: str, store: Cache, step: Step,
+    precision: Precision) -> tuple[Found, Head]:  # fmt: skip
     from samdrift.engines.ggufs import GgufError
     from samdrift.engines.weights.quantising import REVISION, QuantiseError, is_in, quantise
 
@@ -176,7 +183,7 @@ def _in_precision(found: _Found, head: Head, reference: str, store: Cache, step:
             lambda share: step("converting", share)))  # fmt: skip
     except (QuantiseError, GgufError) as error:
         raise WeightsError(f"{reference} cannot be made into {precision}: {error}.") from error
-    return _Found(path, digest, found.licence, found.origin), whole_head(path, reference)
+    return Found(path, digest, found.licence, found.origin), whole_head(path, reference)
 
 
 def _made(store: Cache, digest: str, size: int, write: Callable[[Path], None]) -> Path:

@@ -94,7 +94,7 @@ class Gate:
         """Never."""
         return None
 
-    def progress_every(self) -> int | None:
+    def progress_every(self) -> float | None:
         """It looks into the engine instead."""
         return None
 

@@ -98,7 +98,7 @@ class Owners:
             times.append(self._next)
         return min(times, default=None)
 
-    def progress_every(self) -> int | None:
+    def progress_every(self) -> float | None:
         """Not part of this play."""
         return None
 

@@ -1,7 +1,8 @@
 """The production scheduler, unforked, behind its own interface: stimuli in, effects out.
 
-It is told what the desk would be told: who arrives with which estimate, how far long streams have come, which receipts
-come, what the fleet is, and what each engine says of itself twice a second. It never looks into the model of the engine.
+It is told what the desk is told: who arrives with which estimate, which receipts come, what the fleet is, and what each
+engine says of itself twice a second. How far streams are it is told when the gateway would be: every `PROGRESS_EVERY` seconds
+from their arrival on. It never looks into the model of the engine.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from samdrift.fairshare.scheduler import Scheduler
 from samdrift.fairshare.stimuli import (
+    PROGRESS_EVERY,
     Admit,
     Arrived,
     Effect,
@@ -32,7 +34,6 @@ from samdrift.spec.fleet import Fleet, Replica, ReplicaState
 
 MODEL = "model"
 _EVERY = 0.5  # seconds between two questions to an engine
-_PROGRESS = 128  # tokens between two periodic receipts
 
 
 def tree_of(workload: Workload) -> Tree:
@@ -69,6 +70,7 @@ class Production:
         self._generations = [0] * len(engines)
         self.scheduler = Scheduler(tree_of(workload), self._fleet(), 0.0)
         self._requests: dict[str, Request] = {}
+        self._written: dict[int, int] = {}
 
     def arrive(self, request: Request, now: float) -> Iterator[Decision]:
         """As the desk says it: the input is counted well, the output is known by the client's limit alone."""
@@ -82,12 +84,14 @@ class Production:
         """A receipt with the true counts."""
         tokens = Tokens(request.input, 0, request.written)
         del self._requests[str(request.number)]
+        self._written.pop(request.number, None)
         return self._carry_out(self.scheduler.handle(Finished(str(request.number), tokens, now)))
 
     def leave(self, request: Request, written: int | None, now: float) -> Iterator[Decision]:
         """The caller hung up: out of line, or with a receipt of what it got."""
         ticket = str(request.number)
         del self._requests[ticket]
+        self._written.pop(request.number, None)
         if written is None:
             return self._carry_out(self.scheduler.handle(Left(ticket, now)))
         return self._carry_out(self.scheduler.handle(Finished(ticket, Tokens(request.input, 0, written), now)))
@@ -96,6 +100,7 @@ class Production:
         """The fleet changed; what was lost the scheduler knows by itself."""
         for request in requests:
             del self._requests[str(request.number)]
+            self._written.pop(request.number, None)
         self._states[replica] = ReplicaState.DOWN
         return self._carry_out(self.scheduler.handle(FleetChanged(self._fleet(), now)))
 
@@ -122,12 +127,15 @@ class Production:
             return tick
         return self._next_word if tick is None else min(tick, self._next_word)
 
-    def progress_every(self) -> int | None:
-        """As often as the design says that a stream's charge is put right, in tokens."""
-        return _PROGRESS
+    def progress_every(self) -> float | None:
+        """As often as the desk is told."""
+        return PROGRESS_EVERY
 
     def progress(self, request: Request, written: int, now: float) -> Iterator[Decision]:
-        """A periodic receipt."""
+        """A periodic receipt; of a count that has not grown the desk says nothing on."""
+        if written <= self._written.get(request.number, 0):
+            return iter(())
+        self._written[request.number] = written
         return self._carry_out(self.scheduler.handle(Progress(str(request.number), written, now)))
 
     def _carry_out(self, effects: list[Effect]) -> Iterator[Decision]:

@@ -1,5 +1,0 @@
-"""Ports for tests: see `bench.ports`."""
-
-from bench.ports import free_port, free_ports
-
-__all__ = ["free_port", "free_ports"]
