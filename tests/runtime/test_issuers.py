@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -218,3 +219,15 @@ def test_a_file_that_is_none_says_so(tmp_path: Path, idp: IdentityProvider) -> N
         (tmp_path / "folder").mkdir()
     for name in ("missing.json", "folder"):
         assert "no such file" in answer_to(declared(idp, jwks=f"file:{tmp_path / name}", authority=""))
+
+
+def test_a_fetch_that_is_not_wanted_any_more_leaves_no_connection_open(idp: IdentityProvider) -> None:
+    """At whichever moment: one that is left open is told of by the interpreter, which pytest takes for a failure."""
+
+    async def play(after: float) -> None:
+        async with following(declared(idp)):
+            await asyncio.sleep(after)
+
+    for n in range(40):
+        asyncio.run(play(0.0005 * n))
+    gc.collect()

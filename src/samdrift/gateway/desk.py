@@ -33,7 +33,6 @@ from samdrift.fairshare.stimuli import (
     Resumed,
     Stimulus,
     Ticked,
-    Tokens,
 )  # fmt: skip
 from samdrift.gateway.abilities import estimate_of, unable
 from samdrift.gateway.account import Account
@@ -48,7 +47,7 @@ from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, Replica
 from samdrift.spec.names import Named
 from samdrift.spec.problems import Reason
-from samdrift.spec.usage import Outcome, Usage
+from samdrift.spec.usage import Outcome
 
 _GONE_KEPT = 1_000  # callers who had gone before their question was read; it comes within milliseconds, if at all
 _ISSUER_BACK = 5.0  # seconds; an issuer that is away is asked again within these
@@ -234,7 +233,7 @@ class Desk:
             self._tell_drained()
             return
         self._witness.receipt("settled" if opened is not None else "late")
-        self._handle(Finished(receipt.ticket, self._owed(receipt), self._clock()), receipt.account)
+        self._handle(Finished(receipt.ticket, receipt.owed, self._clock()), receipt.account)
         usage = receipt.usage()
         if usage is not None:
             self._witness.settled(usage)
@@ -247,16 +246,6 @@ class Desk:
         if ticket in self._open and output > self._written.get(ticket, 0):
             self._written[ticket] = output
             self._handle(Progress(ticket, output, self._clock()))
-
-    @staticmethod
-    def _owed(receipt: Receipt) -> Tokens | None:
-        """What the share is charged. Whoever hangs up before the first count has still used a seat: the charge made at
-        admission stands. An engine that failed or rejected before the first count took nothing."""
-        if receipt.tokens is not None:
-            return receipt.tokens
-        if receipt.reached_engine and receipt.outcome in (Outcome.LEFT, Outcome.COMPLETED):
-            return None
-        return Tokens()
 
     # -- changes -----------------------------------------------------------------------------------------------
 
@@ -496,13 +485,7 @@ class Desk:
         self._written.pop(opened.ticket, None)
         self._slots.end(opened.ticket, self._clock(), whole=False)
         self._witness.receipt("lapsed")
-        a = opened.account
-        now = self._wall()
-        usage = Usage(
-            ticket=opened.ticket, organisation=a.organisation, project=a.project, key=a.key, model=a.model,
-            replica=a.replica, endpoint=a.endpoint, priority=a.priority, outcome=Outcome.LAPSED, status=0,
-            input_tokens=0, cached_tokens=0, output_tokens=0, estimated=True, at=now, waited=a.waited,
-            first_byte=None, duration=max(0.0, now - opened.at), user=a.user)  # fmt: skip
+        usage = opened.lapsed(self._wall())
         self._witness.settled(usage)
         self._decisions.settled(usage)
         self._tell_drained()

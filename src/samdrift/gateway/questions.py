@@ -7,7 +7,7 @@ from typing import Protocol
 
 from samdrift.gateway.account import Account
 from samdrift.spec.problems import Reason
-from samdrift.spec.usage import Usage
+from samdrift.spec.usage import Outcome, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +96,12 @@ class OpenTicket:
     charged: float
     at: float
     slot: int | None = None
+
+    def lapsed(self, now: float) -> Usage:
+        """The row of one whose receipt never came, at `now` in Unix seconds."""
+        a = self.account
+        return Usage(
+            ticket=self.ticket, organisation=a.organisation, project=a.project, key=a.key, model=a.model,
+            replica=a.replica, endpoint=a.endpoint, priority=a.priority, outcome=Outcome.LAPSED, status=0,
+            input_tokens=0, cached_tokens=0, output_tokens=0, estimated=True, at=now, waited=a.waited,
+            first_byte=None, duration=max(0.0, now - self.at), user=a.user)  # fmt: skip

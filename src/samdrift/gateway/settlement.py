@@ -36,6 +36,16 @@ class Receipt:
     first_byte: float | None
     reached_engine: bool
 
+    @property
+    def owed(self) -> Tokens | None:
+        """What the share is charged; None for what was charged at admission. Whoever hangs up before the first count has still
+        used a seat: that charge stands. An engine that failed or rejected before the first count took nothing."""
+        if self.tokens is not None:
+            return self.tokens
+        if self.reached_engine and self.outcome in (Outcome.LEFT, Outcome.COMPLETED):
+            return None
+        return Tokens()
+
     def usage(self) -> Usage | None:
         """The row for the ledger; None if nothing was admitted."""
         if self.account is None:

@@ -37,8 +37,8 @@ def locked(data: Path, what: str) -> Iterator[None]:
             raise DataFolderBusy(
                 f"Samdrift already runs in {data} (process {holder}). Stop it first, or choose another folder with --data."
             ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        # Always as long, and in one piece: whoever reads it meanwhile sees one process or the other.
+        os.pwrite(handle, f"{os.getpid():<19}\n".encode(), 0)
         yield
     finally:
         os.close(handle)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -25,6 +26,7 @@ LEAST = 10.0
 """Seconds between two fetches from one issuer, whatever tokens come."""
 _PATIENCE = 10.0  # seconds for one fetch, from the first packet to the last
 _FILE = 5.0  # a file is looked at this often: it costs nobody anything
+_MOMENT = 1.0  # seconds that a fetch may still take when it is not wanted any more
 _FIRST_PAUSE = 1.0  # after a failure; doubled up to LEAST
 
 
@@ -85,7 +87,7 @@ class Issuers:
             self.fetches[name] = self.fetches.get(name, 0) + 1
             sooner.clear()
             try:
-                found = await fetch(issuer)
+                found = await _to_its_end(fetch(issuer))
             except Unfetched as error:
                 _log.warning("issuer's keys not fetched", extra={"issuer": name, "reason": str(error)})
                 if pause == self._first_pause:  # once, not at every attempt
@@ -116,6 +118,21 @@ class Issuers:
             del self._known[name]
             _log.error("issuer's keys forgotten", extra={"issuer": name, "after": issuer.keep})
             self._changed()
+
+
+async def _to_its_end(fetching: Coroutine[Any, Any, KeySet]) -> KeySet:
+    """What this fetches. Who is cancelled meanwhile gives it a moment to end: a connection that is cancelled while it greets is
+    left open by the library (httpcore closes it for an error only)."""
+    task = asyncio.create_task(fetching)  # noqa: TID251 - owned by these lines, which do not end before it
+    try:
+        return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait([task], timeout=_MOMENT)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # nobody is there any more to be told
 
 
 async def _until(event: asyncio.Event, within: float) -> None:
