@@ -37,7 +37,7 @@ class Draft:
         self._make_up_for_too_little()
         for want in sorted(self._wants.values(), key=lambda want: (-want.need * want.devices, want.model)):
             for _ in range(want.least - len(self._grounds.standing[want.model])):
-                self._claim(want, "standing", f"{want.least} of it are to stand always")
+                self._claim(want, "standing", "it always stands" if want.least == 1 else f"{want.least} of it always stand")
         for want in self._waited_for():
             asked = self._asking.of(want.model)
             self._claim(want, "urgent" if asked.urgent else "patient", asked.said(self._now))
@@ -52,7 +52,7 @@ class Draft:
             want = self._wants[model]
             while len(standing) > want.most:
                 last = min(standing, key=lambda r: (r.state == "up", r.running, r.used, r.name))
-                self._release(last, None, f"no more than {want.most} of it are to stand")
+                self._release(last, None, f"at most {want.most} of it stand")
 
     def _let_idle_go(self) -> None:
         for model, standing in self._grounds.standing.items():
