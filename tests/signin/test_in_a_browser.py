@@ -14,7 +14,7 @@ import numpy as np
 import pyotp
 import pytest
 import zxingcpp
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from tests.signin.browsers import GOOD
 from tests.signin.people_live import People, chromium, openid_provider, somebody, with_authenticator
 
@@ -136,15 +136,29 @@ def test_somebody_without_a_passkey_is_told_so_in_their_language(browser, commun
         devtools.detach()
 
 
+def test_a_button_that_needs_the_script_waits_for_it(browser, community) -> None:
+    with somebody(browser, "en") as page:
+        with_authenticator(page)
+        held: list[Route] = []
+        page.route("**/static/signin.js", lambda route: held.append(route))  # noqa: PLW0108 - Playwright cannot take a builtin
+        page.goto(f"{community.origin}/signin", wait_until="commit")
+        button = page.get_by_role("button", name="Sign in with a passkey")
+        expect(button).to_be_disabled()
+        assert len(held) == 1
+        held[0].continue_()
+        expect(button).to_be_enabled()
+
+
 def test_a_passkey_answer_cannot_be_sent_again(browser, community) -> None:
     with somebody(browser) as page:
         with_authenticator(page)
+        before: list[list[dict[str, str]]] = []
+        # Before there is any page: switched on while one loads, Chromium forgets to tell of requests that it makes.
+        page.route("**/api/v1/signin/passkey", lambda route: (before.append(page.context.cookies()), route.continue_()))
         accept(page, community.invite("mona", "administrator:aarhus"))
         page.get_by_role("button", name="Make a passkey").click()
         expect(page.get_by_role("heading", name="Your account")).to_be_visible()
         page.get_by_role("button", name="Sign out", exact=True).click()
-        before: list[list[dict[str, str]]] = []
-        page.route("**/api/v1/signin/passkey", lambda route: (before.append(page.context.cookies()), route.continue_()))
         with page.expect_request("**/api/v1/signin/passkey") as caught:
             page.get_by_role("button", name="Sign in with a passkey").click()
         expect(page.get_by_role("heading", name="Your account")).to_be_visible()

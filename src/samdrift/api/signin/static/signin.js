@@ -70,6 +70,7 @@ for (const button of document.querySelectorAll("button[data-passkey]")) {
       button.disabled = false;
     }
   });
+  button.disabled = false; // The page came with it disabled: until now a press would have been lost.
 }
 
 const secret = document.querySelector("input[name=secret]");
