@@ -66,6 +66,7 @@ MUTANTS = (
     Mutant("receipts shuffle equals: among organisations", "turns.py",
         _REKEYED, _REKEYED.replace("rekey=difference != 0.0", "rekey=True")),
     Mutant("receipts shuffle equals: below", "turns.py", _REKEYED, _REKEYED.replace("elif difference:", "else:")),
+    Mutant("the end of a burst shuffles equals", "members.py", "place, keep_turn=True)", "place, keep_turn=False)"),
     Mutant("a worse band passes a better one that must leave seats free", "dispatch.py",
         "    if seats.free <= kept:\n        return True\n",
         "    if seats.free <= kept:\n        if not seats.free:\n            return True\n        pool.turns.block(member)\n"

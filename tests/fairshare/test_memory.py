@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samdrift.fairshare.memory import Memory, Need
@@ -12,6 +12,7 @@ LONG = {"interactive": 1e6, "standard": 1e6, "batch": 1e6}
 needs = st.tuples(st.integers(1, 500), st.integers(1, 500))
 
 
+@settings(deadline=None)
 @given(held=st.lists(needs, max_size=8), new=needs)
 def test_the_highest_stair_is_the_most_that_will_ever_be_held(held, new):
     """Against a model that writes token after token until all have ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samdrift.fairshare.quota import Quota
@@ -66,6 +66,7 @@ def trees(draw):
     return nodes, leaves
 
 
+@settings(deadline=None)
 @given(tree=trees(), data=st.data())
 def test_ours_is_kueues_algebra(tree, data):
     nodes, leaves = tree
@@ -90,6 +91,7 @@ def test_ours_is_kueues_algebra(tree, data):
             assert mine.available() == straight.available()
 
 
+@settings(deadline=None)
 @given(tree=trees(), data=st.data())
 def test_nobody_borrows_more_than_they_may_if_only_what_is_available_is_taken(tree, data):
     """T(x) ≥ −borrow(x) for every node, always (KEP-79), and at the root nothing is taken that is not there."""

@@ -316,3 +316,25 @@ def test_equals_take_turns_in_whatever_order_their_receipts_come(stage, level):
         arrives(whose[s.admitted[-1]])
     order = [whose[ticket] for ticket in s.admitted[40:]]
     assert all(set(order[n : n + 4]) == set(names) for n in range(len(order) - 4)), "".join(order)
+
+
+def test_equals_take_turns_also_while_their_bursts_end(stage):
+    """The pool becomes slower, so that less counts as a burst, which is noticed of each when a receipt of theirs comes. It
+    costs nobody their turn."""
+    pick = random.Random(5)
+    names = [f"o{n}" for n in range(8)]
+    s = stage(dict.fromkeys(names, 1.0), seats=16, guarantee_window=20.0, waits={"interactive": 1e6}, lease=1e6)
+    for _ in range(20):
+        for name in names:
+            s.arrives(name)
+    members = s.pool.turns.root.children
+    running, moved = list(s.admitted), set()
+    for count in range(100):
+        s.now += 20.0 if count == 35 else 0.4
+        stances = {name: members[name].stance[0] for name in names}
+        s.finishes(running.pop(pick.randrange(16)))
+        running.append(s.admitted[-1])
+        moved |= {name for name in names if members[name].stance[0] != stances[name] and not running[-1].startswith(name)}
+    assert len(moved) > 1, "nobody's burst ended at a receipt: this play shows nothing"
+    order = [ticket[:2] for ticket in s.admitted]
+    assert all(set(order[n : n + 8]) == set(names) for n in range(len(order) - 8)), " ".join(order)

@@ -67,8 +67,8 @@ class Bands:
         for member in members:
             for lane, stamp in enumerate(member.stamps):
                 band = lane if self.in_profile(member) else lane + BAND_BORROWED
-                if stamp and (best is None or (band, member.u, stamp) < best[:3]):
-                    best = band, member.u, stamp, member
+                if stamp and (best is None or (band, member.u, member.turns[lane]) < best[:3]):
+                    best = band, member.u, member.turns[lane], member
         return None if best is None else (best[3], best[0])
 
     def in_profile(self, member: Member) -> bool:
@@ -92,8 +92,11 @@ class Bands:
         for lane, stance in enumerate(stances):
             changed = stance != member.stance[lane]
             member.stance[lane] = stance
-            if (rekey or changed) and member.stamps[lane]:
-                self.root.classes[lane].put(member)
+            if member.stamps[lane]:
+                if rekey:
+                    self.root.classes[lane].put(member)
+                elif changed:
+                    self.root.classes[lane].shift(member)
         if not in_profile:
             self._expect(member)
 

@@ -167,6 +167,6 @@ def _lines(name: str, branch: Branch[Any], children: list[Node]) -> Iterator[str
             yield f"{name} counts {line.live} in lane {lane} of {len(standing)}"
         if not isclose(line.weight, sum(child.weight for child in standing), rel_tol=1e-6, abs_tol=1e-6):
             yield f"{name} miscounts the weights in lane {lane}"
-        naive = min(standing, key=lambda child: (child.u, child.stamps[lane]), default=None)
+        naive = min(standing, key=lambda child: (child.u, child.turns[lane]), default=None)
         if line.first() is not naive:
             yield f"{name} would not serve the least served in lane {lane}"

@@ -45,18 +45,22 @@ class Member(Branch[Project]):
 
 
 class Profiled(Line[Member]):
-    """A line of organisations in three heaps, by their stance. Whoever changes it is put anew."""
+    """A line of organisations in three heaps, by their stance. Whoever changes it is shifted to another."""
 
     __slots__ = ("_heaps",)
 
     def __init__(self, lane: int) -> None:
         super().__init__(lane)
-        self._heaps: tuple[list[tuple[float, int, Member]], ...] = ([], [], [])
+        self._heaps: tuple[list[tuple[float, int, int, Member]], ...] = ([], [], [])
 
     def put(self, place: Member) -> None:
-        """`place` joins the line, or its `u` or its stance has changed. Whoever is blocked stays out."""
+        """`place` joins the line, or its `u` has changed. Whoever is blocked stays out."""
         if not place.blocked:
             self._push(self._heaps[place.stance[self._lane]], place)
+
+    def shift(self, place: Member) -> None:
+        """The stance of `place`, which stands here, has changed and nothing else: it keeps its turn among equals."""
+        self._push(self._heaps[place.stance[self._lane]], place, keep_turn=True)
 
     def first_of(self, stance: int) -> Member | None:
         """The least served of those in this stance."""
@@ -67,7 +71,7 @@ class Profiled(Line[Member]):
         if one is None or other is None:
             return one or other
         lane = self._lane
-        return one if (one.u, one.stamps[lane]) < (other.u, other.stamps[lane]) else other
+        return one if (one.u, one.turns[lane]) < (other.u, other.turns[lane]) else other
 
     def first(self) -> Member | None:
         """The least served of all."""
@@ -78,7 +82,7 @@ class Profiled(Line[Member]):
         """Every `u` or weight may have changed."""
         for heap in self._heaps:
             self._anew(heap)
-        self.weight = sum(entry[2].weight for heap in self._heaps for entry in heap)
+        self.weight = sum(entry[3].weight for heap in self._heaps for entry in heap)
 
 
 class Root(Branch[Member]):
