@@ -122,6 +122,21 @@ def test_who_hangs_up_is_counted_up_to_the_last_chunk(counted: Entrance) -> None
     assert (receipt.tokens, receipt.outcome) == (Tokens(5, 0, 2), Outcome.LEFT)
 
 
+def test_who_hangs_up_at_the_last_word_has_had_the_whole_answer(counted: Entrance) -> None:
+    """OpenAI's clients close the connection when they read `[DONE]`, before the engine has ended the stream. That this was the
+    last word, vLLM says by how much it knew of the prompt."""
+    known = usage(1) | {"prompt_tokens_details": {"cached_tokens": 0}}
+
+    async def play(_served: Served, receive: Any, send: Any) -> None:
+        await stream(send, chunk("a", 1), json.dumps({"choices": [], "usage": known}).encode(), b"[DONE]", more=True)
+        await until_gone(receive)
+
+    with counted.engine.playing(play), counted.http() as http, http.stream("POST", "/v1/chat/completions", json=BODY) as response:
+        assert "data: [DONE]" in response.iter_lines()
+    receipt = counted.receipt(response.headers["x-samdrift-ticket"])
+    assert (receipt.tokens, receipt.outcome) == (Tokens(5, 0, 1), Outcome.COMPLETED)
+
+
 def test_a_stream_that_comes_with_its_length_ends_where_it_ends(counted: Entrance) -> None:
     async def play(_served: Served, _receive: Any, send: Any) -> None:
         text = b"".join(b"data: " + event + b"\n\n" for event in WRITTEN)

@@ -18,6 +18,7 @@ from samdrift.spec.usage import Outcome
 
 ACCOUNT = Account("aarhus", "default", "k1", "chat", "chat-0", "/v1/chat/completions", "batch", 0.125, 400)
 COUNTS = {"prompt_tokens": 35, "cached_tokens": 30, "completion_tokens": 6}
+SO_FAR = {"prompt_n": 5, "cache_n": 30, "predicted_n": 6}
 
 
 def entry(**changed: Any) -> HTTPAccessLogEntry:
@@ -97,10 +98,30 @@ def test_what_was_not_admitted_is_no_row(account: str | None) -> None:
 def test_how_it_ended_is_read_alike_from_both(
     flags: dict[str, bool], letters: str | None, status: int, outcome: Outcome
 ) -> None:
-    written = receipt_of_line(line(flags=letters, status=status))
+    written = receipt_of_line(line(flags=letters, status=status, usage=SO_FAR))
     assert written is not None
     assert written.outcome is outcome
-    assert receipt_of_entry(entry(status=status, **flags)).outcome is outcome
+    assert receipt_of_entry(entry(status=status, counts=SO_FAR, **flags)).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("counts", "status", "outcome"),
+    [
+        (COUNTS, 200, Outcome.COMPLETED),  # vLLM's last chunk, or a whole answer
+        ({**SO_FAR, "prompt_tokens": 35, "completion_tokens": 6}, 200, Outcome.COMPLETED),  # llama.cpp's last chunk
+        ({"prompt_tokens": 35, "completion_tokens": 6}, 200, Outcome.LEFT),  # any chunk of an engine that counts in each
+        (SO_FAR, 200, Outcome.LEFT),
+        (None, 200, Outcome.LEFT),
+        (COUNTS, 400, Outcome.LEFT),
+    ],
+)
+def test_who_goes_with_the_whole_answer_in_hand_has_not_left(
+    counts: dict[str, float] | None, status: int, outcome: Outcome
+) -> None:
+    written = receipt_of_line(line(flags="DC", status=status, usage=counts))
+    assert written is not None
+    assert written.outcome is outcome
+    assert receipt_of_entry(entry(status=status, counts=counts, downstreamConnectionTermination=True)).outcome is outcome
 
 
 @pytest.mark.parametrize(
@@ -190,7 +211,7 @@ def test_no_value_in_a_line_makes_it_stumble(changed: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("left", [True, False])
-def test_who_left_left_whatever_else_went_wrong(left: bool) -> None:
+def test_who_left_early_left_whatever_else_went_wrong(left: bool) -> None:
     assert outcome_of(503, client_left=left, broken=True) is (Outcome.LEFT if left else Outcome.FAILED)
 
 

@@ -77,10 +77,17 @@ def tokens_of(counts: Mapping[str, float]) -> Tokens | None:
     return Tokens(*(int(min(max(n, 0), _MOST_TOKENS)) if n == n else 0 for n in found))
 
 
-def outcome_of(status: int, *, client_left: bool, broken: bool) -> Outcome:
-    """How it ended, from the status and what Envoy says went wrong."""
+def is_whole(counts: Mapping[str, float]) -> bool:
+    """Whether the engine's last word was among what went through Envoy. llama.cpp counts in its `timings` as it goes, and says
+    `usage` when it is done; vLLM says how much it knew of the prompt only then. A bare `usage` may be one of many in a stream."""
+    return "prompt_tokens" in counts and ("predicted_n" in counts or "cached_tokens" in counts)
+
+
+def outcome_of(status: int, *, client_left: bool, broken: bool, whole: bool = False) -> Outcome:
+    """How it ended, from the status and what Envoy says went wrong. Whoever closes the connection with the whole answer in
+    hand has not left: OpenAI's clients do so at `[DONE]`, before the stream has ended as HTTP sees it."""
     if client_left:
-        return Outcome.LEFT
+        return Outcome.COMPLETED if whole and 200 <= status < 300 else Outcome.LEFT
     if broken or status >= 500 or status == 0:
         return Outcome.FAILED
     return Outcome.REJECTED if status >= 400 else Outcome.COMPLETED
@@ -112,6 +119,7 @@ def receipt_of_entry(entry: Any) -> Receipt:
                 flags.upstream_connection_termination or flags.upstream_remote_reset or flags.local_reset
                 or flags.upstream_connection_failure or flags.stream_idle_timeout or flags.upstream_protocol_error
                 or flags.upstream_max_stream_duration_reached or flags.upstream_request_timeout),
+            whole=is_whole(counts),
         ),
         status=status,
         at=_seconds(common.start_time) + duration,
@@ -170,7 +178,7 @@ def receipt_of_line(line: str) -> Receipt | None:
         ticket=ticket,
         account=account,
         tokens=tokens_of(counts),
-        outcome=outcome_of(status, client_left=bool(flags & _LEFT), broken=bool(flags & _BROKEN)),
+        outcome=outcome_of(status, client_left=bool(flags & _LEFT), broken=bool(flags & _BROKEN), whole=is_whole(counts)),
         status=status,
         at=at,
         duration=duration,
