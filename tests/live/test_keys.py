@@ -6,6 +6,7 @@ import json
 import time
 
 from tests.live.communities import Community, until
+from tests.live.contention import kept
 
 SECOND = 1.0
 
@@ -21,7 +22,7 @@ def test_a_new_key_opens_the_door_within_a_second_and_a_revoked_one_closes_it(co
     made = community.command("keys", "create", "samsoe", "--name", "til prøve", "--json")
     assert made.returncode == 0, made.stderr
     facts = json.loads(made.stdout)
-    assert seconds_until(True, community, facts["key"]) < SECOND
+    assert kept(seconds_until(True, community, facts["key"]), SECOND)
     assert community.chat(key=facts["key"]).status_code == 200
 
     listed = {row["key_id"]: row for row in json.loads(community.command("keys", "list", "--json").stdout)}
@@ -30,7 +31,7 @@ def test_a_new_key_opens_the_door_within_a_second_and_a_revoked_one_closes_it(co
 
     revoked = community.command("keys", "revoke", facts["key_id"])
     assert revoked.returncode == 0, revoked.stderr
-    assert seconds_until(False, community, facts["key"]) < SECOND
+    assert kept(seconds_until(False, community, facts["key"]), SECOND)
     answer = community.chat(key=facts["key"])
     assert answer.status_code == 401
     assert "revoked" in answer.json()["error"]["message"]

@@ -15,11 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.live.communities import CHAT_WEIGHTS, PATIENCE, SAMDRIFT, Community, document, is_alive, until
+from tests.live.contention import kept
 
 from samdrift.spec.usage import Outcome
 
 BACK = 5.0
-"""Seconds in which the service is back."""
+"""Seconds in which the service is back, on a machine that has a processor for it."""
 
 
 def described() -> dict[str, object]:
@@ -59,7 +60,7 @@ def test_an_engine_killed_under_a_stream(sturdy: Community) -> None:
         assert not stream.done, "the client can tell that this was not the end"
         row = sturdy.usage(stream.ticket)
     assert (row.outcome, row.output_tokens, row.estimated) == (Outcome.FAILED, stream.counted, False)
-    assert seconds_until_served(sturdy) < BACK
+    assert kept(seconds_until_served(sturdy), BACK)
     assert sturdy.processes()["chat-0"] != engine
     assert sturdy.metric("samdrift_replica_restarts_total", model="chat", replica="chat-0") == restarts + 1
     sturdy.at_rest()
@@ -72,7 +73,7 @@ def test_the_control_plane_killed_under_a_stream(sturdy: Community) -> None:
         stream.read(3)
         until(lambda: stream.ticket in {ticket["ticket"] for ticket in sturdy.open()}, "the open ticket is written down")
         os.kill(control, signal.SIGKILL)
-        assert seconds_until_served(sturdy) < BACK
+        assert kept(seconds_until_served(sturdy), BACK)
         stream.rest()
         assert stream.done, "the stream ran to its end"
         row = sturdy.usage(stream.ticket)
@@ -101,7 +102,7 @@ def test_a_stream_that_ends_while_the_control_plane_is_away_is_counted_once(stur
             os.kill(sturdy.process.pid, signal.SIGCONT)
         row = sturdy.usage(stream.ticket)
     assert (row.outcome, row.output_tokens) == (Outcome.COMPLETED, 8)
-    assert seconds_until_served(sturdy) < BACK
+    assert kept(seconds_until_served(sturdy), BACK)
     sturdy.settled()
     assert sturdy.usage(stream.ticket) == row
     assert sturdy.rows() >= rows + 2
@@ -118,7 +119,7 @@ def test_envoy_killed_under_streams(sturdy: Community) -> None:
         for stream in (one, other):
             stream.rest()
             assert not stream.done
-        assert seconds_until_served(sturdy) < BACK
+        assert kept(seconds_until_served(sturdy), BACK)
         sturdy.at_rest()
         assert {sturdy.usage(stream.ticket).outcome for stream in (one, other)} <= {Outcome.LAPSED, Outcome.FAILED}
     assert sturdy.processes()["chat-0"] == engine
@@ -247,7 +248,7 @@ def test_ctrl_c_ends_everything(somewhere: Path) -> None:
             began = time.monotonic()
             brief.process.send_signal(signal.SIGINT)
             assert brief.process.wait(PATIENCE) == 0
-            assert time.monotonic() - began < 5
+            assert kept(time.monotonic() - began, 5)
             stream.rest()
             ticket, counted = stream.ticket, stream.counted
         assert all_of(brief) == set()
