@@ -84,7 +84,11 @@ MUTANTS = (
     Mutant("starts are not spread", "pool.py",
         "return not alone and self.spread.holds_back(", "return False and self.spread.holds_back("),
     Mutant("a new version that is tried takes whatever is free", "seats.py",
-        "                if self._portions.turn(berth.replica.name) and (", "                if ("),
+        "turn = self._portions.turn(berth.replica.name) or not (anywhere or adapter in self._untried)", "turn = True"),
+    Mutant("a request goes where its adapter is not", "seats.py",
+        "or not (adapter is None or adapter in berth.adapters):", "or False:"),
+    Mutant("who asks for an adapter is never passed", "dispatch.py",
+        "return not pool.aside.key(waiter)", "return True"),
     Mutant("a new version makes up for all that it missed", "portions.py",
         "else min(1.0, account)", "else account"),
     Mutant("a new version that is tried promises all of its seats", "seats.py",
@@ -92,7 +96,7 @@ MUTANTS = (
     Mutant("a stranger's small limit is not believed", "cost.py",
         "if most is None or most > COLD_HIGH else most", "if most is None else min(COLD_OUTPUT, most)"),
     Mutant("a giant is passed for ever", "backfill.py",
-        "            self.fenced = seats.roomiest()\n", "            self.fenced = None\n"),
+        "self.fenced = seats.roomiest(self.giant.adapter)", "self.fenced = None"),
 )  # fmt: skip
 
 

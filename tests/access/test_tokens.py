@@ -9,6 +9,8 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from hypothesis import given
 from hypothesis import strategies as st
 from jwt.api_jws import PyJWS
@@ -175,7 +177,7 @@ def test_a_token_of_an_issuer_that_nobody_declared_is_refused() -> None:
 def test_an_expired_token_is_refused_when_the_clocks_cannot_explain_it() -> None:
     assert decided(token(exp=NOW - 29)) == ANNA
     assert refused(token(exp=NOW - 30)) == (Reason.EXPIRED_TOKEN, "This token has expired. Ask its issuer for a new one.")
-    for never in (None, "later", True, float("inf"), float("nan"), 1e300, [NOW + 600]):
+    for never in (None, "later", True, float("inf"), float("nan"), 1e300, 10**400, -(10**400), [NOW + 600]):
         assert "when it expires" in refused(_raw(exp=never))[1]
 
 
@@ -183,7 +185,21 @@ def test_a_token_of_the_future_is_refused() -> None:
     assert decided(token(nbf=NOW + 29, iat=NOW + 29)) == ANNA
     assert "not in force yet" in refused(token(nbf=NOW + 31))[1]
     assert "not in force yet" in refused(token(iat=NOW + 31))[1]
-    assert "not in force yet" in refused(_raw(nbf="now"))[1]
+    for never in ("now", 10**400, -(10**400)):
+        assert "not in force yet" in refused(_raw(nbf=never))[1]
+
+
+def test_a_token_that_says_a_thing_twice_is_refused_lest_others_read_the_other() -> None:
+    header, said = json.dumps({"alg": "RS256", "kid": "one"}), json.dumps(claims())
+    assert decided(_signed(header, said)) == ANNA
+    for twice in ((header, said[:-1] + ', "org": "viborg"}'), (header, said[:-1] + ', "realm": {"org": "a", "org": "b"}}'),
+        ('{"alg": "none", ' + header[1:], said)):  # fmt: skip
+        assert "not a signed token that can be read" in refused(_signed(*twice))[1]
+
+
+def test_a_token_that_is_too_long_is_told_so() -> None:
+    for size in (8_000, 20_000):
+        assert "more than 8192 characters" in refused(token(groups=["x" * size]))[1]
 
 
 def test_an_unknown_key_is_asked_for_and_the_token_refused_meanwhile() -> None:
@@ -404,3 +420,10 @@ def test_that_a_token_is_refused_is_told_only_to_whoever_has_a_good_one() -> Non
 def _raw(**said: object) -> str:
     """A token signed rightly, whose claims no library would write."""
     return PyJWS().encode(json.dumps(claims(**said)).encode(), RSA, "RS256", {"kid": "one"})
+
+
+def _signed(header: str, said: str) -> str:
+    """A token signed rightly, whose header and claims are these texts."""
+    pieces = [base64.urlsafe_b64encode(part.encode()).rstrip(b"=") for part in (header, said)]
+    signature = RSA.sign(b".".join(pieces), padding.PKCS1v15(), hashes.SHA256())
+    return b".".join((*pieces, base64.urlsafe_b64encode(signature).rstrip(b"="))).decode()

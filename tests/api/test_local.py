@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from samdrift.api.local import Inside, LocalApi
+from samdrift.api.local import LocalApi, StatusSource
 
 
 def ask(method: str, path: str) -> httpx.Response:
@@ -16,7 +16,7 @@ def ask(method: str, path: str) -> httpx.Response:
         return {"ticket": name, "words": ["Grüße, åh"]} if name.startswith("t") else None
 
     async def asked() -> httpx.Response:
-        app = LocalApi(Inside(lambda: {"ready": True}, ticket))
+        app = LocalApi(StatusSource(lambda: {"ready": True}, ticket))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://local") as http:
             return await http.request(method, path)
 

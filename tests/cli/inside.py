@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from samdrift.api.local import Inside, LocalApi
+from samdrift.api.local import LocalApi, StatusSource
 from samdrift.runtime.folders import LOCAL
 from samdrift.runtime.serving import serving, unix_socket
 
@@ -24,7 +24,7 @@ def answering(data: Path, status: dict[str, Any], tickets: dict[str, dict[str, A
         return tickets.get(name)
 
     async def serve() -> None:
-        async with serving(LocalApi(Inside(lambda: status, ticket)), unix_socket(data / LOCAL), "local api"):
+        async with serving(LocalApi(StatusSource(lambda: status, ticket)), unix_socket(data / LOCAL), "local api"):
             up.set()
             await over.wait()
 

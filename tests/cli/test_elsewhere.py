@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from samdrift.access.roles import Role
 from samdrift.cli import main
 from samdrift.runtime.auditing import Seals
 from samdrift.runtime.clock import wall
-from samdrift.runtime.naming import user_key
+from samdrift.runtime.pseudonyms import user_key
 from samdrift.runtime.serving import serving, tcp_socket
 from samdrift.spec.events import AuditEvent
 
@@ -246,3 +248,22 @@ def test_a_server_that_is_not_there_is_said_to_be_so(run: Run, monkeypatch: pyte
         assert (done.exit_code, "did not answer" in done.output) == (1, True), done.output
         done = CliRunner().invoke(main, [*words, "--server", "http://ai.example.dk", "--token", "sdadm-x"])
         assert (done.exit_code, "must not cross a network in the clear" in done.output) == (2, True)
+
+
+def test_where_a_servers_authority_is_not_known_it_says_how_to_name_it(tmp_path: Path) -> None:
+    for words in (("authority",), ("server", "--host", "127.0.0.1")):
+        made = CliRunner().invoke(main, ["certs", words[0], str(tmp_path / "tls"), *words[1:]])
+        assert made.exit_code == 0, made.output
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "tls/server.crt", tmp_path / "tls/server.key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            words = ("audit", "list", "--server", f"https://127.0.0.1:{server.server_address[1]}", "--token", "sdadm-x")
+            done = CliRunner().invoke(main, words)
+        finally:
+            server.shutdown()
+            thread.join(10)
+    assert (done.exit_code, "SSL_CERT_FILE" in done.output) == (1, True), done.output

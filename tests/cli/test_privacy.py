@@ -22,8 +22,8 @@ PASSED = CanaryResult(1_780_000_000.0, "0.1.0", "chat", "t-1", 12, 3_456, ())
 def document(**more: object) -> Spec:
     return Spec.model_validate({
         "samdrift": 1, "community": {"name": "Fælles | <b>KI</b>"},
-        "organisations": {"aarhus": {"name": "Aarhus Kommune", "retention": {"metadata": "30d", "users": "named"}},
-            "samsoe": {"retention": {"users": "none"}}},
+        "organisations": {"aarhus": {"name": "Aarhus Kommune", "retention": {"metadata": "30d", "users": "named"},
+            "prompt_cache": "organisation"}, "samsoe": {"retention": {"users": "none"}, "prompt_cache": "none"}, "odense": {}},
         "pools": {"here": {"devices": [{"kind": "cpu"}]}},
         "models": {"chat": {"weights": "file:x", "pool": "here"}, "big": {"address": "10.1.2.3:9000", "pool": "here"}},
         **more,
@@ -38,9 +38,10 @@ def test_the_report_says_what_the_document_says() -> None:
     traces = {"traces": "https://otel.example.dk:4318/v1/traces?token=hunter2"}
     issuers = {"idp": {"issuer": "https://idp.dk", "audience": "x", "jwks": "https://idp.dk/keys"}}
     said = markdown(document(ledger={"url": SECRET}, observe=traces, issuers=issuers), PASSED, confined=True)
-    for part in ("| aarhus | Aarhus Kommune | 30d | by name, as the organisation asked |",
-        "| samsoe | samsoe | 90d | not at all |",
-        "| Envoy | engine of big | content | prompts and answers | TCP, 10.1.2.3:9000; started by somebody else |",
+    for part in ("| aarhus | Aarhus Kommune | 30d | by name, as the organisation asked | the whole organisation |",
+        "| samsoe | samsoe | 90d | not at all | nobody |", "| memory of the engine |", "| the same key or user alone |",
+        "| Envoy | engine of big | content | prompts and answers | TCP, 10.1.2.3:9000; started by somebody else; what it keeps",
+        "| browsers of people who administer | Envoy | metadata |",
         "https://otel.example.dk", "issuer idp", "**It was found nowhere.**", "no network"):  # fmt: skip
         assert part in said, part
     assert "hunter2" not in said
@@ -64,7 +65,7 @@ def test_the_picture_has_every_party_and_every_flow() -> None:
     texts = {"".join(element.itertext()) for element in tree.iter("{http://www.w3.org/2000/svg}text")}
     assert {"applications", "Envoy", "engine of chat", "engine of big", "control plane", "ledger", "Prometheus"} <= texts
     ways = [element.get("class") for element in tree.iter("{http://www.w3.org/2000/svg}path") if element.find("*") is not None]
-    assert (ways.count("content"), ways.count("metadata")) == (3, 3)
+    assert (ways.count("content"), ways.count("metadata")) == (3, 4)
 
 
 def test_the_same_document_gives_the_same_files_and_another_one_does_not(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from tests.cli.inside import answering
-from tests.gateway.test_desk import ONE_SEAT, Play
+from tests.gateway.plays import ONE_SEAT, Play
 from tests.gateway.virtual import played
 
 from samdrift.cli.status import status_command
@@ -79,7 +79,7 @@ def test_people_see_who_runs_who_waits_and_whose_share_is_used(data: Path, ledge
         ["aarhus", "chat", "1", "0", "67", "%", "67", "%", "-", "-"],
         ["viborg", "chat", "0", "1", "33", "%", "33", "%", "-", "-"],
     ]
-    assert cells[7] == ["At", "rest,", "and", "shown", "with", "--all:", "3", "(counted", "by", "organisation", "and", "model)."]
+    assert " ".join(cells[7]) == "3 more, counted by organisation and model, are at rest: --all shows them."
     assert cells[8:12] == [
         ["PROCESS", "STATE", "RESTARTS"],
         ["gateway", "(Envoy)", "up", "0"],
@@ -93,7 +93,7 @@ def test_everybody_is_shown_if_asked_for(data: Path, ledger: Ledger) -> None:
     with answering(data, a_moment(ledger), {}):
         done = status(data, "--all")
     assert [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("samsoe")] == [["samsoe", "embed"]]
-    assert "At rest" not in done.stdout
+    assert "at rest" not in done.stdout
 
 
 def test_programs_get_all_of_it_as_json(data: Path, ledger: Ledger) -> None:

@@ -216,7 +216,7 @@ class ControlPlane:
             if dead:
                 raise AssertionError(f"{dead} ended: {self.log(dead[0])}")
             if time.monotonic() > end:
-                raise AssertionError(f"not within {patience:g} s: {sentence}")
+                raise AssertionError(f"not within {patience:g} s: {sentence() if callable(sentence) else sentence}")
             threading.Event().wait(0.05)
         return answer
 

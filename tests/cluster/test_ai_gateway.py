@@ -4,7 +4,6 @@ and told at the real desk."""
 from __future__ import annotations
 
 import base64
-import hashlib
 import http.client
 import http.server
 import io
@@ -28,7 +27,7 @@ from tests.cluster import control_plane, gateway_plane
 from tests.cluster.definitions import folder
 from tests.ledger.postgres import private_cluster
 
-from samdrift.cluster.entrance import controller_configuration
+from samdrift.cluster.envoys import controller_configuration
 from samdrift.cluster.rendering import manifests_of
 from samdrift.engines.drivers import Planned
 from samdrift.engines.drivers.llamacpp import LlamaCpp
@@ -39,6 +38,7 @@ from samdrift.reading import read_document
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("cluster-*"))
 DOCUMENT = Path(__file__).parent / "one-small-model.yaml"
+HEARD = ("Accepted", "ResolvedRefs", "Conflicted", "BackendsAvailable", "Warning")
 GATEWAYS = ("gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1alpha1", "aigateway.envoyproxy.io/v1beta1")
 POOL = "inference.networking.k8s.io/v1"
 pytestmark = [
@@ -152,7 +152,7 @@ def complaints(plane, bodies):
         found += [
             f"{body['kind']} {name}: {one['type']} {one['status']}: {one['message']}"
             for one in conditions
-            if one["type"] in ("Accepted", "ResolvedRefs", "Conflicted", "BackendsAvailable", "Warning")
+            if one["type"] in (*HEARD, *(["Programmed"] if body["kind"] == "EnvoyPatchPolicy" else []))
             and one["status"] != ("False" if one["type"] in ("Conflicted", "Warning") else "True")
         ]
     return found
@@ -306,7 +306,7 @@ def picked_engine(plane):
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     words = ("-m", "tests.cluster.picker", f"{LARGE}:9002", *files, f"{LARGE}:8000")
     plane.run("picker", *words, program=sys.executable, environment={"PYTHONPATH": path})
-    plane.names[f"large-epp-service.{MODELS}.svc"] = LARGE
+    plane.names |= {f"{name}-epp-service.{MODELS}.svc": LARGE for name in ("large", "gone")}
     engine = http.server.ThreadingHTTPServer((LARGE, 8000), AsVllm)
     threading.Thread(target=engine.serve_forever, daemon=True).start()
     endpoint(plane, "large-kserve-workload-svc", "large-0", LARGE, 8000)
@@ -361,8 +361,8 @@ def samdrift(*words, **environment):
 
 
 class Entrance:
-    """The door of the cluster, as somebody outside sees it. `keys` are two of a's and one of b's; `heard` says what the engine of
-    each model was asked: headers and body of each request."""
+    """The door of the cluster, as somebody outside sees it. `keys` are two of a's, two of b's and one of c's; `heard` says
+    what the engine of each model was asked: headers and body of each request."""
 
     def __init__(self, trusted, keys, ledger, heard):
         self._trusted, self.keys, self._ledger, self._heard = trusted, keys, ledger, heard
@@ -403,7 +403,7 @@ def entrance(plane):
         our_pods_run(plane)
         plane.names |= {f"samdrift-desk-{n}.samdrift-desks.{OWN}.svc.cluster.local": at for n, at in enumerate(DESKS)}
         samdrift("migrate", SAMDRIFT_LEDGER=ledger)
-        keys = [json.loads(samdrift("keys", "create", whose, "--ledger", ledger, "--json"))["key"] for whose in "aab"]
+        keys = [json.loads(samdrift("keys", "create", whose, "--ledger", ledger, "--json"))["key"] for whose in "aabbc"]
         image = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(plane.port)}
         for number, desk in enumerate(sorted(pods(plane, OWN, "samdrift-desk"), key=lambda p: p["metadata"]["name"])):
             own = {f"SAMDRIFT_{name}": f"{DESKS[number]}:{port}" for name, port in (("ASK", 9001), ("TELL", 9002))}
@@ -416,7 +416,9 @@ def entrance(plane):
         def envoys():
             return [p for p in pods(plane, gateway_plane.SYSTEM, "envoy-samdrift") if p["spec"].get("initContainers")]
 
-        plane.until(lambda: envoys() and not complaints(plane, bodies), "the gateway is there")
+        plane.until(
+            lambda: envoys() and not complaints(plane, bodies), lambda: f"the gateway is there: {complaints(plane, bodies)}"
+        )
         newest = max(envoys(), key=lambda p: p["metadata"]["creationTimestamp"])
         program = Path(envoy.__file__).parent / "_bin" / "envoy"
         plane.run_pod(
@@ -469,30 +471,62 @@ def test_nobody_gets_in_without_the_desk(entrance):
     assert entrance.ask(body={**HELLO, "cache_prompt": True}).json()["error"]["code"] == "reserved_field"
     assert entrance.ask(body={**HELLO, "model": "other"}).json()["error"]["code"] == "model_not_found"
     # A browser may use its connection to the console for the other host, too: one certificate has both.
-    assert entrance.ask(body=HELLO, connected=f"console.{HOST}").status_code in (404, 421)
+    assert entrance.ask(body=HELLO, connected=f"console.{HOST}").status_code == 421
+    assert entrance.ask(body=HELLO, key="", headers={"Host": "other.example"}).status_code == 421
+    console = f"console.{HOST}"
+    assert entrance.ask("/nowhere", key="", headers={"Host": console}, connected=console).status_code == 404
     # Not Envoy AI Gateway, which would tell everybody: our API is asked, which does not run here.
     assert entrance.ask("/v1/models", key="").status_code == 503
-
-
-def salt_of(key):
-    return hashlib.sha256(f"samdrift prompts\0Bearer {key}\0".encode()).hexdigest()[:32]
 
 
 @needs_ai_gateway
 @pytest.mark.parametrize("stream", [False, True], ids=["at once", "in a stream"])
 @pytest.mark.parametrize("model", ["chat", "large"])
-def test_an_engine_keeps_the_prompts_of_each_key_apart_and_sees_no_key(entrance, model, stream):
+def test_an_engine_keeps_prompts_apart_as_their_members_want_and_sees_no_key(entrance, model, stream):
     asked = {**HELLO, "model": model, "stream": stream}
-    for key in entrance.keys:
+    salts = []
+    for key in [*entrance.keys, *entrance.keys]:
         answer = entrance.ask(body=asked, key=key, headers={"cookie": "session=mine"})
         assert answer.status_code == 200, answer.text
         ticket = answer.headers["x-samdrift-ticket"]
         ((headers, body),) = (one for one in entrance.heard(model) if one[0]["x-request-id"] == ticket)
-        assert (body.pop("cache_salt"), body.pop("cache_prompt")) == (salt_of(key), False)
+        if model == "large":
+            salts.append(body.pop("cache_salt"))
+        else:
+            assert body.pop("cache_prompt") is False  # llama.cpp knows no salts
         assert body.pop("stream_options", None) == ({"include_usage": True} if stream else None)
         assert body == asked
         assert not {"authorization", "cookie", "x-forwarded-client-cert"} & headers.keys()
         assert key not in str(headers)
+    if salts:
+        a, a_too, b, b_too, _, *again = salts
+        assert a == a_too  # an organisation's prompts, if it says so
+        assert len({a, b, b_too}) == 3  # a key's own, if it does not
+        assert again[:4] == [a, a_too, b, b_too]
+        assert len({a, b, b_too, salts[4], again[4]}) == 5  # and nobody's
+
+
+@needs_ai_gateway
+def test_a_member_comes_by_a_name_of_its_own_to_what_it_stands_for_and_nobody_else_does(plane, entrance):
+    asked = {**HELLO, "model": "mine"}
+    answer = entrance.ask(body=asked, key=entrance.keys[2])
+    assert answer.status_code == 200, answer.text
+    (body,) = (body for h, body in entrance.heard("large") if h["x-request-id"] == answer.headers["x-samdrift-ticket"])
+    assert body["model"] == "large"
+    row = plane.until(lambda: entrance.told(answer.headers["x-samdrift-ticket"]), "the receipt is in the ledger")
+    assert row[:4] == ("b", "large", "large@large-0", "completed")
+    assert entrance.ask(body=asked).json()["error"]["code"] == "model_not_found"
+
+
+@needs_ai_gateway
+@pytest.mark.parametrize("stream", [False, True], ids=["at once", "in a stream"])
+def test_another_model_stands_in_where_none_of_its_engines_is_up(plane, entrance, stream):
+    answer = entrance.ask(body={**HELLO, "model": "gone", "stream": stream})
+    assert answer.status_code == 200, answer.text
+    (body,) = (body for h, body in entrance.heard("large") if h["x-request-id"] == answer.headers["x-samdrift-ticket"])
+    assert body["model"] == "large"
+    row = plane.until(lambda: entrance.told(answer.headers["x-samdrift-ticket"]), "the receipt is in the ledger")
+    assert row[:4] == ("a", "large", "large@large-0", "completed")
 
 
 @needs_ai_gateway
@@ -532,7 +566,7 @@ def test_by_an_alias_one_comes_to_what_it_stands_for(plane, entrance):
 def test_nobody_chooses_whose_prompts_are_remembered_for_them(entrance):
     before = len(entrance.heard())
     for field in ("cache_salt", "cache_prompt"):
-        refused = entrance.ask(body={**HELLO, field: salt_of(entrance.keys[2])})
+        refused = entrance.ask(body={**HELLO, field: "another's"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "reserved_field")
     assert len(entrance.heard()) == before
 

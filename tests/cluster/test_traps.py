@@ -72,6 +72,19 @@ DESK_SERVICE = {"kind": "Service", "name": "samdrift-desk", "port": 9002}
 GATEWAY = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "samdrift"}
 ENVOY, AI = "gateway.envoyproxy.io/v1alpha1", "aigateway.envoyproxy.io/v1beta1"
 BUFFER_FIRST = {"name": "envoy.filters.http.buffer", "before": "envoy.filters.http.lua"}
+
+
+def own_lua_writes(bodies):
+    """Somebody's Lua among our own writes into bodies, with the buffer before it."""
+    of(bodies, "EnvoyExtensionPolicy")["spec"]["lua"].append({"type": "Inline", "inline": "body:setBytes(text)"})
+    of(bodies, "EnvoyProxy")["spec"]["filterOrder"].append(BUFFER_FIRST)
+
+
+def untold(part, word):
+    """Envoy Gateway's configuration without something."""
+    return lambda bodies: of_kind_without_name(bodies, "EnvoyGateway")[part].pop(word)
+
+
 FIVE, ADAPTERS, OUTSIDE = "five-municipalities", "adapters-and-dedicated", "outside-models"
 
 SET = [
@@ -263,9 +276,9 @@ SET = [
             bodies.remove(b) for b in list(bodies) if b["kind"] == "NetworkPolicy" and b["metadata"]["name"] == "pickers"
         ],
     ),
-    ("shared-prompts", FIVE, without("EnvoyExtensionPolicy")),
-    ("shared-prompts", FIVE, spec("EnvoyExtensionPolicy", lambda s: s["lua"].pop())),
-    ("shared-prompts", OUTSIDE, without("EnvoyExtensionPolicy")),
+    ("shared-prompts", FIVE, without("EnvoyPatchPolicy")),
+    ("shared-prompts", FIVE, spec("EnvoyPatchPolicy", lambda s: s["jsonPatches"].pop(0))),
+    ("shared-prompts", OUTSIDE, without("EnvoyPatchPolicy")),
     (
         "shared-prompts",
         FIVE,
@@ -280,8 +293,18 @@ SET = [
     ),
     ("overwritten-body", FIVE, spec("BackendTrafficPolicy", lambda s: s.pop("requestBuffer"))),
     ("overwritten-body", FIVE, spec("BackendTrafficPolicy", lambda s: s["targetRefs"][0].update(sectionName="tokens"))),
-    ("overwritten-body", FIVE, spec("EnvoyProxy", lambda s: s.pop("filterOrder"))),
     ("overwritten-body", FIVE, spec("EnvoyProxy", lambda s: s["filterOrder"].append(BUFFER_FIRST))),
+    ("overwritten-body", FIVE, own_lua_writes),
+    ("asked-too-early", FIVE, spec("EnvoyProxy", lambda s: s.pop("filterOrder"))),
+    ("undecided-body", FIVE, spec("AIGatewayRoute", lambda s: s["rules"][0]["matches"][0]["headers"].pop())),
+    ("undecided-body", FIVE, spec("AIGatewayRoute", lambda s: s["rules"][0].pop("matches"))),
+    ("never-decided", FIVE, without("EnvoyPatchPolicy")),
+    ("switched-off", FIVE, untold("extensionApis", "enableEnvoyPatchPolicy")),
+    ("switched-off", FIVE, untold("extensionApis", "enableLua")),
+    ("switched-off", FIVE, untold("extensionApis", "enableBackend")),
+    ("patch-of-nothing", FIVE, untold("runtimeFlags", "enabled")),
+    ("patch-of-nothing", FIVE, spec("EnvoyPatchPolicy", lambda s: s["jsonPatches"][0].update(name="samdrift/samdrift/entrance"))),
+    ("policy-for-nothing", FIVE, spec("EnvoyPatchPolicy", lambda s: s["targetRef"].update(name="other"))),
     ("never-emptied", FIVE, spec("PodDisruptionBudget", lambda s: s.update(minAvailable=2))),
 ]
 
@@ -314,7 +337,7 @@ def test_every_rule_has_a_trap_that_sets_it_off():
 @pytest.mark.parametrize("argument", ["--no-enable-prefix-caching", "--enable-prefix-caching"])
 def test_an_engine_that_remembers_no_prompts_needs_no_salts(argument):
     bodies = objects(FIVE)
-    bodies.remove(of(bodies, "EnvoyExtensionPolicy"))
+    bodies.remove(of(bodies, "EnvoyPatchPolicy"))
     for body in bodies:
         if body["kind"] == "LLMInferenceService":
             body["spec"]["template"]["containers"][0]["args"].append(argument)

@@ -17,7 +17,7 @@ import pytest
 from tests.engines import pretended_vllm
 from tests.engines.test_supervising import community
 
-from samdrift.engines import living, loads, supervising
+from samdrift.engines import living, loads, succession, supervising
 from samdrift.engines.accelerators import Accelerator, Inventory
 from samdrift.engines.identities import identity_of
 from samdrift.engines.loads import held_by
@@ -242,6 +242,21 @@ def test_an_engine_that_cannot_sleep_is_stopped_and_started_again(folder, monkey
     assert (len(starts), asked) == (2, ["sleep"])
 
 
+def test_one_whose_sleep_cannot_be_written_down_is_stopped_for_another_life_would_take_it_for_one_that_answers(folder):
+    async def play():
+        async with community(folder, document(chat={})) as place:
+            await woken_up(place)
+            in_the_way = folder / "run/processes.new"
+            in_the_way.mkdir()  # nothing can be written there, as on a full disk
+            await let_idle_go(place)
+            await eventually(lambda: not place.supervisor._quarters.places)
+            in_the_way.rmdir()
+            assert (await woken_up(place)).generation == 1
+
+    asyncio.run(play())
+    assert "sleep" not in told(folder)[1]
+
+
 def test_where_the_machine_has_no_memory_for_it_an_engine_is_stopped_and_says_so(folder, monkeypatch):
     async def play():
         async with community(folder, document(chat={})) as place:
@@ -283,23 +298,128 @@ def test_a_sleeper_is_not_adopted_for_it_answers_nobody(folder):
     assert asyncio.run(play()) == []
 
 
-def test_a_changed_number_of_devices_starts_it_anew_where_the_document_wants_it(folder):
+def gaps(place, model="chat"):
+    """How often nothing of a model was up since it first was."""
+    up = [any(r.model == model and r.state is UP for r in fleet.values()) for fleet in place.fleets]
+    return sum(before and not after for before, after in zip(up[up.index(True) :], up[up.index(True) + 1 :], strict=False))
+
+
+async def only_up(place, *names):
+    return await place.until(lambda fleet: {n for n, r in fleet.items() if r.model == "chat"} == set(names) and all(
+        fleet[n].state is UP for n in names))  # fmt: skip
+
+
+def test_with_another_number_of_devices_it_comes_up_beside_the_old_one_and_takes_over(folder):
     async def play():
-        async with community(folder, document(chat={"replicas": 1})) as place:
-            await place.until(lambda fleet: fleet["chat-0"].state is UP)
-            await place.supervisor.apply(document(chat={"replicas": 1, "devices": 2}))
-
-            def moved():
-                record = place.records.find("chat-0")
-                return record is not None and record.identity is not None and len(record.devices) == 2
-
-            await eventually(moved)
-            await place.until(lambda fleet: fleet["chat-0"].state is UP)
+        async with community(folder, document(chat={"replicas": 1, "memory": "20GiB"})) as place:
+            await only_up(place, "chat-0")
+            await place.supervisor.apply(document(chat={"replicas": 1, "devices": 2, "memory": "40GiB"}))
+            await only_up(place, "chat-0-b")
+            assert place.records.find("chat-0-b").devices == ("gpu/nvidia-l40s-0", "gpu/nvidia-l40s-1")
+            assert gaps(place) == 0
             with pytest.raises(WeightsProblems, match="there are 2"):
                 await place.supervisor.apply(document(chat={"replicas": 1, "devices": 4}))
+            assert gaps(place) == 0
 
     asyncio.run(play())
-    assert [start["devices"] for start in told(folder)[0]][-1] == "0,1"
+    assert [start["devices"] for start in told(folder, "chat-0-b")[0]] == ["0,1"]
+
+
+def test_where_both_have_no_room_the_old_one_goes_first_and_requests_wait_while_it_drains(folder):
+    drained = asyncio.Event()
+
+    async def play():
+        async with community(folder, document(chat={"replicas": 1}), drained=lambda _: drained.wait()) as place:
+            await only_up(place, "chat-0")
+            assert place.supervisor.foresee(document(chat={"replicas": 1, "devices": 2, "memory": "20GiB"})) == ()
+            larger = document(chat={"replicas": 1, "devices": 2, "memory": "80GiB"})
+            (sentence,) = place.supervisor.foresee(larger)
+            assert sentence.startswith("chat: there is no room for the old and the new one at once.")
+            await place.supervisor.apply(larger)
+            assert "there is no room for both" in place.supervisor.standings()["chat"].why
+            fleet = await place.until(lambda fleet: fleet["chat-0"].state is ReplicaState.DRAINING)
+            assert fleet["chat-0"].followed
+            drained.set()
+            await eventually(lambda: any(len(r.devices) == 2 and r.identity for r in place.records.all()))
+            await place.until(lambda fleet: {r.state for r in fleet.values()} == {UP})
+            assert gaps(place) == 1
+
+    asyncio.run(play())
+
+
+def pooled(first, second, **models):
+    """Two pools with so many of the two devices."""
+    pools = {name: {"devices": [{"kind": "nvidia-l40s", "count": n}]} for name, n in (("gpu", first), ("other", second)) if n}
+    said = document(**models).model_dump(mode="json", exclude_defaults=True)
+    return Spec.model_validate(said | {"samdrift": 1, "pools": pools})
+
+
+def test_in_another_pool_each_replica_comes_up_before_the_one_that_it_follows_goes(folder):
+    two = {"replicas": 2, "memory": "20GiB"}
+
+    async def play():
+        async with community(folder, pooled(1, 1, chat=two)) as place:
+            await only_up(place, "chat-0", "chat-1")
+            before = len(place.fleets)
+            await place.supervisor.apply(pooled(1, 1, chat=two | {"pool": "other"}))
+            await only_up(place, "chat-0-b", "chat-1-b")
+            ups = [sum(r.state is UP for r in fleet.values()) for fleet in place.fleets[before:]]
+            assert min(ups) == 2
+            assert {r.devices for r in place.records.all() if r.identity} == {("other/nvidia-l40s-0",)}
+
+    asyncio.run(play())
+
+
+def test_one_whose_pool_is_no_more_serves_until_the_other_is_up_and_nobody_starts_a_third(folder):
+    one = {"replicas": 1, "memory": "20GiB"}
+
+    async def play():
+        async with community(folder, pooled(2, 0, chat=one)) as place:
+            await only_up(place, "chat-0")
+            await place.supervisor.apply(pooled(0, 2, chat=one | {"pool": "other"}))
+            await only_up(place, "chat-0-b")
+            assert gaps(place) == 0
+            assert {name for fleet in place.fleets for name in fleet} == {"chat-0", "chat-0-b"}
+
+    asyncio.run(play())
+
+
+def test_a_document_that_goes_back_before_it_is_up_leaves_the_old_one_as_it_was(folder):
+    one = {"replicas": 1, "memory": "20GiB"}
+
+    async def play():
+        async with community(folder, pooled(1, 1, chat=one)) as place:
+            await only_up(place, "chat-0")
+            pid = place.pid("chat-0")
+            await place.supervisor.apply(pooled(1, 1, chat=one | {"pool": "other"}))
+            await place.until(lambda fleet: "chat-0-b" in fleet)
+            await place.supervisor.apply(pooled(1, 1, chat=one))
+            await only_up(place, "chat-0")
+            assert place.pid("chat-0") == pid
+            assert gaps(place) == 0
+            assert not (folder / "run/rollouts.json").read_text().strip("{} \n")
+
+    asyncio.run(play())
+
+
+def test_one_that_does_not_answer_on_its_new_devices_leaves_the_old_one_serving_and_says_why(folder, monkeypatch):
+    one = {"replicas": 1, "memory": "20GiB"}
+
+    async def broken(_driver, _planned):
+        return "answered a request with 500"
+
+    async def play():
+        async with community(folder, pooled(1, 1, chat=one)) as place:
+            await only_up(place, "chat-0")
+            monkeypatch.setattr(succession, "fault_of", broken)
+            await place.supervisor.apply(pooled(1, 1, chat=one | {"pool": "other"}))
+            said = "answered a request with 500; the old one serves on"
+            await eventually(lambda: said in place.supervisor.standings()["chat"].why)
+            await only_up(place, "chat-0")
+            monkeypatch.undo()
+            assert gaps(place) == 0
+
+    asyncio.run(play())
 
 
 def test_memory_that_is_needed_ends_a_sleep(folder, monkeypatch):

@@ -468,3 +468,30 @@ def test_a_log_is_cut_without_disturbing_its_writer(tmp_path):
     bound_log(path, 40)
     assert path.read_bytes() == b"new\n"
     bound_log(tmp_path / "missing.log", 40)
+
+
+def test_a_log_of_which_nothing_can_be_kept_is_cut_all_the_same(tmp_path):
+    """As on a full disk, where the room is needed."""
+    path = tmp_path / "long.log"
+    (tmp_path / "long.log.1").mkdir()
+    path.write_bytes(b"x" * 100)
+    bound_log(path, 40)
+    assert path.stat().st_size == 0
+
+
+def test_a_disk_that_is_full_for_a_while_ends_nobody_and_starts_nobody_unseen(records, sleeper, tmp_path):
+    in_the_way = tmp_path / "run" / "processes.new"  # a folder where the records are written: nothing can be
+
+    async def play():
+        async with kept(sleeper, records) as told:
+            first = await told.up()
+            in_the_way.mkdir()
+            os.kill(first.pid, signal.SIGKILL)
+            down = await told.until(lambda kept: "could not be started" in kept.reason)
+            assert (down.state, down.pid) == ("down", None)
+            in_the_way.rmdir()
+            again = await told.up(generation=1)
+            written = json.loads((tmp_path / "run" / "processes.json").read_text())["processes"]
+            assert [entry["identity"]["pid"] for entry in written] == [again.pid]
+
+    asyncio.run(play())

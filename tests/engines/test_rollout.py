@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from tests.engines.test_loading_on_demand import narrow, waits
 from tests.engines.test_supervising import EMBED, community, document
 
 from samdrift.spec.fleet import ReplicaState
+from samdrift.spec.usage import Outcome, Usage
 
 UP, ASLEEP = ReplicaState.UP, ReplicaState.ASLEEP
 LONG, SHORT = {"canary": "10%", "watch": "1h"}, {"canary": "25%", "watch": "1s"}
@@ -26,6 +28,12 @@ def folder(tmp_path, weights_cache):
     """A data folder where the embedding model has been converted before."""
     (tmp_path / "weights").symlink_to(weights_cache)
     return tmp_path
+
+
+def ended(replica, outcome=Outcome.COMPLETED, *, first=0.1, each=0.01, tokens=50):
+    """A receipt: a stream that began `first` seconds after it was admitted, and took `each` for each token after that."""
+    return Usage("t", "samsoe", "default", "k", "embed", replica, "/v1/chat/completions", "standard", outcome, 200, 100, 0,
+        tokens, False, 0.0, 1.0, 1.0 + first, 1.0 + first + (tokens - 1) * each)  # fmt: skip
 
 
 def version(rollout=LONG, **more):
@@ -57,7 +65,7 @@ def test_the_new_version_takes_its_part_and_then_all(folder):
             assert "takes 25% of new requests and is watched for 1s" in why(place)
             trial = place.supervisor.standings()["embed"].trial
             assert (trial.replica, trial.portion, trial.ended) == ("embed-0-b", 0.25, 0)
-            place.supervisor.answered("embed-0-b", failed=False)
+            place.supervisor.answered(ended("embed-0-b"))
             fleet = await place.all_up("embed-0-b")
             assert (fleet["embed-0-b"].portion, fleet["embed-0-b"].context) == (1.0, 100)
             assert why(place) == (
@@ -71,9 +79,9 @@ def test_one_that_fails_is_let_go_at_once_and_not_tried_again_until_the_document
         async with trying(folder) as place:
             old = place.pid("embed-0")
             for _ in range(30):
-                place.supervisor.answered("embed-0", failed=False)
-            place.supervisor.answered("embed-0-b", failed=True)
-            place.supervisor.answered("embed-0-b", failed=True)
+                place.supervisor.answered(ended("embed-0"))
+            place.supervisor.answered(ended("embed-0-b", Outcome.FAILED))
+            place.supervisor.answered(ended("embed-0-b", Outcome.FAILED))
             await place.all_up("embed-0")
             said = ("the new version is not used, for it failed 2 of 2 requests, and the old one 0 of 30; "
                 "the old one serves on")  # fmt: skip
@@ -101,12 +109,38 @@ def test_one_that_ends_while_it_is_watched_is_let_go(folder):
     asyncio.run(play())
 
 
+def test_one_that_rejects_what_the_old_one_takes_is_let_go(folder):
+    async def play():
+        async with trying(folder) as place:
+            for _ in range(60):
+                place.supervisor.answered(ended("embed-0"))
+            for _ in range(4):
+                place.supervisor.answered(ended("embed-0-b", Outcome.REJECTED))
+            await place.all_up("embed-0")
+            assert "rejected 4 of 4 requests, and the old one 0 of 60; the old one serves on" in why(place)
+
+    asyncio.run(play())
+
+
+def test_one_that_is_slower_than_the_document_bears_is_let_go(folder):
+    async def play():
+        async with trying(folder, LONG | {"slower": "20%"}) as place:
+            for number in range(400):
+                place.supervisor.answered(ended("embed-0", each=0.010 + number % 7 / 1000))
+                if not number % 10:
+                    place.supervisor.answered(ended("embed-0-b", each=0.016 + number % 7 / 1000))
+            await place.all_up("embed-0")
+            assert "it needs for each token 19 ms, and the old one 13 ms; the old one serves on" in why(place)
+
+    asyncio.run(play())
+
+
 def test_failures_that_both_versions_share_are_no_reason(folder):
     async def play():
         async with trying(folder, SHORT) as place:
             for _ in range(20):
-                place.supervisor.answered("embed-0", failed=True)
-            place.supervisor.answered("embed-0-b", failed=True)
+                place.supervisor.answered(ended("embed-0", Outcome.FAILED))
+            place.supervisor.answered(ended("embed-0-b", Outcome.FAILED))
             fleet = await place.all_up("embed-0-b")
             assert fleet["embed-0-b"].portion == 1.0
 
@@ -154,7 +188,7 @@ def test_a_trial_is_widened_or_ended_by_the_document_and_begins_no_second_time(f
 def test_another_change_of_the_document_does_not_disturb_the_trial(folder):
     async def play():
         async with trying(folder) as place:
-            place.supervisor.answered("embed-0-b", failed=False)
+            place.supervisor.answered(ended("embed-0-b"))
             both = place.pid("embed-0"), place.pid("embed-0-b")
             await place.supervisor.apply(document(embed=EMBED | {"rollout": LONG} | NEXT, other=EMBED))
             await place.until(lambda fleet: "other-0" in fleet and fleet["other-0"].state is UP)
@@ -184,7 +218,7 @@ asyncio.run(play())
 """
 
 
-def test_a_control_plane_that_is_killed_meanwhile_comes_back_and_watches_anew(folder):
+def test_a_control_plane_that_is_killed_meanwhile_comes_back_and_goes_on_watching(folder):
     """And does not take the new version for the good one, though it is what the document says."""
     documents = [spec.model_dump_json() for spec in (version(), version(**NEXT))]
     with subprocess.Popen(
@@ -193,6 +227,11 @@ def test_a_control_plane_that_is_killed_meanwhile_comes_back_and_watches_anew(fo
         while control.stdout.readline().strip() != "embed-0,embed-0-b":
             assert control.poll() is None
         control.kill()
+    noted = folder / "run/rollouts.json"
+    held = json.loads(noted.read_text())
+    assert held["embed"]["watched"] >= 0
+    held["embed"] |= {"watched": 3000.0, "tried": {"ended": 7}}  # as after fifty minutes
+    noted.write_text(json.dumps(held))
 
     async def play():
         async with community(folder, version(**NEXT)) as place:
@@ -201,7 +240,11 @@ def test_a_control_plane_that_is_killed_meanwhile_comes_back_and_watches_anew(fo
             assert (place.pid("embed-0"), place.pid("embed-0-b")) == pids
             assert {replica.generation for replica in fleet.values()} == {0}
             assert (fleet["embed-0"].context, fleet["embed-0-b"].context) == (128, 100)
-            assert place.supervisor.standings()["embed"].trial.left > 3500
+            trial = place.supervisor.standings()["embed"].trial
+            assert 500 < trial.left <= 600
+            assert trial.ended == 7
+            await place.supervisor.apply(version(LONG | {"watch": "51m"}, **NEXT))
+            assert place.supervisor.standings()["embed"].trial.left < 60, "whatever is applied that leaves the version"
 
     asyncio.run(play())
 
@@ -246,8 +289,8 @@ def test_of_several_replicas_one_is_tried_and_then_all_follow(folder):
         async with trying(folder, LONG, replicas=2) as place:
             assert portions(place.fleets[-1]) == {"embed-0": 1.0, "embed-1": 1.0, "embed-0-b": 0.1}
             assert {replica.context for name, replica in place.fleets[-1].items() if name != "embed-0-b"} == {128}
-            place.supervisor.answered("embed-0-b", failed=True)
-            place.supervisor.answered("embed-0-b", failed=True)
+            place.supervisor.answered(ended("embed-0-b", Outcome.FAILED))
+            place.supervisor.answered(ended("embed-0-b", Outcome.FAILED))
             fleet = await place.all_up("embed-0", "embed-1")
             assert {replica.context for replica in fleet.values()} == {128}
             await place.supervisor.apply(version(SHORT, replicas=2, **NEXT))

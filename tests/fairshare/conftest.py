@@ -39,9 +39,12 @@ def tree_with(weights, models=("chat",), **settings):
     return Tree(members, tuple(models), waits, **settings)
 
 
-def replica(name, seats, model="chat", state=ReplicaState.UP, generation=0, kv_tokens=None, portion=1.0):
-    """A replica with so many seats."""
-    return Replica(name, model, f"/{name}", seats, 2048, state, generation, kv_tokens=kv_tokens, portion=portion)
+def replica(name, seats, model="chat", state=ReplicaState.UP, generation=0, kv_tokens=None, portion=1.0,
+    adapters=(), coming=()):  # fmt: skip
+    """A replica with so many seats, that has these adapters beside the model, and will have those that are `coming`."""
+    has = tuple((name, "") for name in (model, *adapters)) if adapters else ()
+    return Replica(name, model, f"/{name}", seats, 2048, state, generation, kv_tokens=kv_tokens, portion=portion, adapters=has,
+        coming=tuple(coming))  # fmt: skip
 
 
 class Stage:
@@ -77,14 +80,14 @@ class Stage:
 
     def arrives(
         self, organisation, ticket=None, *, model="chat", project="default", key="key", priority="interactive",
-        input=100, output=100, session=None,  # noqa: A002 - as the engines say it
+        input=100, output=100, session=None, adapter=None,  # noqa: A002 - as the engines say it
     ):  # fmt: skip
         """A request comes; returns its ticket."""
         if ticket is None:
             self._count += 1
             ticket = f"{organisation}{self._count}"
         self.tell(
-            Arrived(ticket, model, organisation, project, key, Estimate(input, output), priority, self.now, session)
+            Arrived(ticket, model, organisation, project, key, Estimate(input, output), priority, self.now, session, adapter)
         )
         return ticket
 

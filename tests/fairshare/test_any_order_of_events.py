@@ -71,6 +71,8 @@ def fleets(draw):
                 draw(st.sampled_from([ReplicaState.UP, ReplicaState.UP, *ReplicaState])), draw(st.integers(0, 1)),
                 kv_tokens=draw(st.sampled_from([None, None, 600, 3000, 0, -1])),
                 portion=draw(st.sampled_from([1.0, 1.0, 1.0, 0.1, 0.5, 0.0, -1.0, float("nan"), float("inf")])),
+                adapters=draw(st.sampled_from([(), (("brev", ""),), (("brev", ""), ("sag", ""))])),
+                coming=draw(st.sampled_from([(), (), ("brev",), ("sag",)])),
             ))  # fmt: skip
     return Fleet(tuple(found))
 
@@ -92,7 +94,7 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.scheduler, self.now, self.fleet = Scheduler(FIRST, FLEET), 0.0, FLEET
-        self.waiting, self.running, self.ended = set(), {}, {}
+        self.waiting, self.running, self.ended, self.adapters = set(), {}, {}, {}
         self.known, self.recorded, self.effects = [], [], []
         self.first, self.first_fleet = FIRST, FLEET
 
@@ -111,6 +113,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.running[ticket] = effect.replica
                 replica = next(r for r in self.fleet.replicas if r.name == effect.replica)
                 assert replica.state is ReplicaState.UP
+                assert self.adapters.get(ticket) in (None, *(name for name, _ in replica.adapters))
                 assert sum(name == replica.name for name in self.running.values()) <= replica.seats
                 assert effect.waited >= 0
                 assert effect.charged >= 0
@@ -135,11 +138,13 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(data=st.data(), model=models, organisation=organisations, project=st.sampled_from("pq"),
         key=st.sampled_from("kl"), asked=counts, most=st.none() | counts, cached=st.none() | counts,
-        priority=priorities, session=st.sampled_from([None, "s", "t"]))  # fmt: skip
-    def arrives(self, data, model, organisation, project, key, asked, most, cached, priority, session):
+        priority=priorities, session=st.sampled_from([None, "s", "t"]),
+        adapter=st.sampled_from([None, None, "brev", "sag"]))  # fmt: skip
+    def arrives(self, data, model, organisation, project, key, asked, most, cached, priority, session, adapter):
         ticket = self.some_ticket(data, fresh=data.draw(st.integers(0, 9)) > 0)
         if ticket not in self.known:
             self.known.append(ticket)
+            self.adapters[ticket] = adapter
         else:
             self.tell(Ticked(self.now))  # so that it is not refused for its age and taken for a new one in one call
         if self.ended.get(ticket) in ("charged", "refused", "left", "forgotten"):
@@ -147,7 +152,7 @@ class AnyOrder(RuleBasedStateMachine):
         if ticket not in self.running and ticket not in self.ended:
             self.waiting.add(ticket)
         estimate = Estimate(asked, most, cached)
-        self.tell(Arrived(ticket, model, organisation, project, key, estimate, priority, self.now, session))
+        self.tell(Arrived(ticket, model, organisation, project, key, estimate, priority, self.now, session, adapter))
 
     @rule(data=st.data(), n_in=counts, cached=counts, n_out=counts, known=st.booleans())
     def finishes(self, data, n_in, cached, n_out, known):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.gateway.test_desk import EMBED, ONE_SEAT, Play, document
+from tests.gateway.plays import EMBED, ONE_SEAT, Play, document
 from tests.gateway.virtual import played
 
 from samdrift.gateway.questions import Allow, Deny

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 
-from tests.gateway.test_desk import Play, answer_of, play, receipt_of
+from tests.gateway.plays import Play, answer_of, play, receipt_of
 
 from samdrift.gateway.account import Account
 from samdrift.gateway.active import ActiveDesk, Front, Unwritten

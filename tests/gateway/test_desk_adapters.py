@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.gateway.test_desk import CHAT, KEYS, ONE_SEAT, Play, answer_of, document, play
+from tests.gateway.plays import CHAT, KEYS, ONE_SEAT, Play, answer_of, document, play
 from tests.gateway.virtual import played
 
 from samdrift.fairshare.invariants import violations
@@ -115,10 +115,20 @@ async def test_nothing_stands_in_for_an_adapter() -> None:
 async def test_an_adapter_that_no_engine_has_yet_is_not_answered_by_the_model_without_it() -> None:
     p = Play(spec_of(), Fleet((ONE_SEAT,)))
     denied = p.deny("t1", model="sag")
-    assert (denied.reason, denied.named) == (Reason.NO_REPLICA, {"model": "sag"})
-    assert denied.retry_after == 5.0
+    assert (denied.reason, denied.named["model"]) == (Reason.NO_REPLICA, "sag")
     p.desk.fleet_changed(Fleet((HAS_BOTH,)))
     assert told(p.admit("t2", model="sag"))["lora"] == [1]
+
+
+@play
+async def test_whoever_asks_for_one_that_is_on_its_way_waits_for_it_and_no_other_waits_for_him() -> None:
+    p = Play(spec_of(), Fleet((dataclasses.replace(ONE_SEAT, coming=("sag",)),)))
+    waiting = p.wait("t1", "viborg", model="sag")
+    p.finish(p.admit("t2", "aarhus", model="chat"))
+    p.desk.fleet_changed(Fleet((HAS_BOTH,)))
+    allowed = answer_of(waiting)
+    assert isinstance(allowed, Allow)
+    assert told(allowed)["lora"] == [1]
 
 
 @play
@@ -126,11 +136,15 @@ async def test_of_several_replicas_one_that_is_still_to_be_replaced_answers_nobo
     old = dataclasses.replace(ONE_SEAT, name="chat-0", seats=2)
     new = dataclasses.replace(HAS_BOTH, name="chat-1", seats=1)
     p = Play(spec_of(), Fleet((old, new)))
-    denied = p.deny("t1", model="sag")
-    assert (denied.reason, denied.retry_after) == (Reason.NO_REPLICA, 5.0)
-    assert p.desk.scheduler.seats() == {"chat-0": (0, 2), "chat-1": (0, 1)}, "the seat that it was given is free again"
-    assert p.desk.waiting == 0
-    assert not p.desk.open_tickets
+    first = p.admit("t1", model="sag")
+    assert first.replica == "chat-1"
+    waiting = p.wait("t2", model="sag")
+    assert p.admit("t3", "viborg", model="chat").replica == "chat-0"
+    p.finish(first)
+    second = answer_of(waiting)
+    assert isinstance(second, Allow)
+    assert (second.replica, told(second)["lora"]) == ("chat-1", [1])
+    assert violations(p.desk.scheduler) == []
 
 
 @play

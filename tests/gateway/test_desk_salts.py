@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from tests.gateway.test_desk import KEYS, ONE_SEAT, RECORDS, Recorder, document
+from tests.gateway.plays import KEYS, ONE_SEAT, RECORDS, Recorder, document
 from tests.gateway.virtual import played
 
 from samdrift.access.roster import Roster

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
 import pytest
-from tests.gateway.test_desk import CHAT, Play, answer_of, document, play
+from tests.gateway.plays import CHAT, ONE_SEAT, Play, answer_of, document, play
 
 from samdrift.fairshare.stimuli import Admit, Arrived, Estimate
 from samdrift.gateway.admission import response_of
@@ -59,6 +60,24 @@ async def test_of_one_that_waited_it_says_who_was_ahead_and_what_made_its_turn_c
     ]
     assert (found["cleared"], found["waited"], found["ahead"]) == ("a seat came free", pytest.approx(4), {"own": 0, "others": 1})
     assert "aarhus" not in json.dumps(found)  # whose the others were is nobody's business
+
+
+@play
+async def test_while_a_new_version_is_tried_it_says_which_version_answered() -> None:
+    old = dataclasses.replace(ONE_SEAT, name="chat-0", seats=4)
+    p = Play(fleet=Fleet((old, dataclasses.replace(old, name="chat-0-b", portion=0.5))))
+    p.admit("t1")
+    p.admit("t2")
+    takes = "which takes 50 % of new requests while it is watched"
+    assert [why(p, ticket)["words"][3:] for ticket in ("t1", "t2")] == [
+        [f"It went to chat-0, the version that serves; a new one was on trial on chat-0-b, {takes}.",
+            "It runs on chat-0, or its receipt is still to come."],
+        [f"It went to chat-0-b, a new version on trial, {takes}.",
+            "It runs on chat-0-b, or its receipt is still to come."]]  # fmt: skip
+    assert why(p, "t2")["trial"] == {"replica": "chat-0-b", "portion": 0.5, "answered": True}
+    p.desk.fleet_changed(Fleet((old,)))
+    p.admit("t3")
+    assert why(p, "t3")["trial"] is None
 
 
 @play
@@ -128,7 +147,7 @@ async def test_refusals_that_are_not_about_turns_speak_of_no_share() -> None:
 @play
 async def test_strangers_push_out_only_strangers() -> None:
     p = Play()
-    p.desk._decisions = Decisions(members=3, strangers=2)
+    p.desk.decisions._most = 3, 2
     p.admit("t1")
     for n in range(5):
         p.deny(f"s{n}", None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.gateway.test_desk import EMBEDDER, KEYS, ONE_SEAT, RECORDS, WALL, Play, answer_of
+from tests.gateway.plays import EMBEDDER, KEYS, ONE_SEAT, RECORDS, WALL, Play, answer_of
 from tests.gateway.virtual import played
 
 from samdrift.fairshare.replay import replay, stimuli_of

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.gateway.test_desk import CHAT, EMBED, Play, answer_of, document, play
+from tests.gateway.plays import CHAT, EMBED, Play, answer_of, document, play
 
 from samdrift.fairshare.stimuli import Tokens
 from samdrift.gateway.questions import Allow

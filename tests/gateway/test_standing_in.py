@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from typing import Any
 
-from tests.gateway.test_desk import ONE_SEAT, Play, answer_of, document, play
+from tests.gateway.plays import ONE_SEAT, Play, answer_of, document, play
 
 from samdrift.gateway.account import Account
 from samdrift.gateway.desk import Desk

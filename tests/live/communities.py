@@ -349,3 +349,15 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+class PartlyUp(Community):
+    """A community with models that do not come up, so that it never says that all is up."""
+
+    def _is_up(self) -> bool:
+        assert self.process.poll() is None, f"it ended: {self.said}"
+        return "chat: up" in self.said and self.metric("samdrift_gateway_up") == 1 and self._answers()
+
+    def _answers(self) -> bool:
+        with self.http() as http:
+            return http.get("/v1/models").status_code == 401

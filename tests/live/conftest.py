@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.live.collector import Collector
-from tests.live.communities import CHAT_WEIGHTS, EMBED_WEIGHTS, Community, Stream, document
+from tests.live.communities import CHAT_WEIGHTS, EMBED_WEIGHTS, Community, PartlyUp, Stream, document
 
 
 @pytest.fixture(scope="session")
@@ -43,18 +43,6 @@ def community(somewhere: Path, collector: Collector) -> Iterator[Community]:
         yield running
 
 
-class _Narrow(Community):
-    """It has a model that can never be served, so it never says that all is up."""
-
-    def _is_up(self) -> bool:
-        assert self.process.poll() is None, f"it ended: {self.said}"
-        return "chat: up" in self.said and self.metric("samdrift_gateway_up") == 1 and self._answers()
-
-    def _answers(self) -> bool:
-        with self.http() as http:
-            return http.get("/v1/models").status_code == 401
-
-
 @pytest.fixture(scope="session")
 def narrow(somewhere: Path) -> Iterator[Community]:
     """One seat, a short wait, room for two to wait, little patience with slow senders; and a model whose weights are
@@ -71,7 +59,7 @@ def narrow(somewhere: Path) -> Iterator[Community]:
     folder = somewhere / "narrow"
     folder.mkdir()
     (folder / "broken.gguf").write_bytes(b"no weights at all")
-    with _Narrow(folder, described) as running:
+    with PartlyUp(folder, described) as running:
         yield running
 
 

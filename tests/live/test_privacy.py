@@ -14,7 +14,7 @@ from tests.live.communities import CHAT_WEIGHTS, Community, document, until
 
 from samdrift.access.pseudonyms import pseudonym
 from samdrift.engines.confining import confinement
-from samdrift.runtime.naming import user_key
+from samdrift.runtime.pseudonyms import user_key
 
 USER = "anna.andersen@viborg.example"
 

@@ -31,9 +31,9 @@ class Counting:
     def __init__(self, folder: Path) -> None:
         self._seals, self.turns = Seals.of(folder), 0
 
-    def seal(self, *arguments):
+    def seal(self, *arguments, **named):
         self.turns += 1
-        return self._seals.seal(*arguments)
+        return self._seals.seal(*arguments, **named)
 
 
 async def until(so: Callable[[], object]) -> None:
@@ -58,6 +58,44 @@ def test_what_happens_is_signed_soon_and_the_rest_when_the_service_stops(ledger:
     assert [noted.event.action for noted in ledger.audit.events()] == ["service.stop", "keys.create", "service.start"]
     verdict = seals.examine(ledger.audit)
     assert (verdict.sealed, verdict.findings, said) == (3, (), [])
+
+
+def test_every_second_is_vouched_for_and_the_database_gets_a_signature_a_minute(ledger: Ledger, tmp_path: Path) -> None:
+    seals, said = Seals.of(tmp_path), []
+
+    async def play() -> None:
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(keep_sealed(ledger.audit, seals, said.append, every=0.001))
+            for seq in range(1, 6):
+                ledger.audit.note(happened(1_000.0 + seq))
+                await until(lambda seq=seq: seals.latest() and seals.latest().seq == seq)
+            assert len(ledger.audit.checkpoints()) <= 1
+            with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:  # by somebody with the database's password
+                connection.execute("DELETE FROM audit WHERE seq = 5")
+            connection.close()
+            (finding,) = seals.examine(ledger.audit).findings
+            assert (finding.seq, finding.kind) == (5, "cut off")
+            await until(lambda: said)
+            keeper.cancel()
+
+    asyncio.run(play())
+    assert "row 5 of the audit trail was signed" in said[0]
+
+
+def test_what_the_last_seconds_vouched_for_is_in_the_database_when_the_service_stops(ledger: Ledger, tmp_path: Path) -> None:
+    seals = Seals.of(tmp_path)
+
+    async def play() -> None:
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(keep_sealed(ledger.audit, seals, [].append, every=0.001))
+            for seq in range(1, 4):
+                ledger.audit.note(happened(1_000.0 + seq))
+                await until(lambda seq=seq: seals.latest() and seals.latest().seq == seq)
+            keeper.cancel()
+
+    asyncio.run(play())
+    assert ledger.audit.checkpoints()[-1] == seals.latest()
+    assert len(ledger.audit.checkpoints()) <= 2
 
 
 def test_a_trail_that_is_not_the_signed_one_is_never_signed_and_told_of_once(ledger: Ledger, tmp_path: Path) -> None:

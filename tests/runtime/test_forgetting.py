@@ -15,7 +15,7 @@ from samdrift.access.pseudonyms import pseudonym
 from samdrift.access.roles import local_actor
 from samdrift.ledger.ledger import Ledger
 from samdrift.runtime.forgetting import Forgetting, Person
-from samdrift.runtime.naming import Names, user_key
+from samdrift.runtime.pseudonyms import Pseudonyms, user_key
 from samdrift.spec.document import Spec
 from samdrift.spec.events import AuditEvent
 
@@ -74,7 +74,7 @@ def test_sums_and_the_audit_trail_have_their_own_time(ledger: Ledger) -> None:
 
 
 def test_people_are_called_as_their_organisation_says(tmp_path: Path) -> None:
-    names = Names(tmp_path, document)
+    names = Pseudonyms(tmp_path, document)
 
     def called(organisation: str, user: str = "anna@x.dk") -> str:
         return names.called(Principal(organisation, "default", "jwt:idp", user))

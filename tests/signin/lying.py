@@ -33,6 +33,8 @@ class Login:
     now: Callable[[], float]
     claims: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    userinfo: dict[str, Any] = field(default_factory=dict)
+    granted: dict[str, Any] = field(default_factory=dict)
     jwks: list[dict[str, Any]] = field(default_factory=lambda: [public("k1")])
     sign: Callable[[dict[str, Any]], str] = lambda claims: jwt.encode(claims, KEYS["k1"], "RS256", {"kid": "k1"})
     status: dict[str, int] = field(default_factory=dict)
@@ -73,6 +75,8 @@ class Login:
                 "jwks_uri": f"{ISSUER}/keys", **self.metadata}  # fmt: skip
         if path == "/keys":
             return 200, {"keys": self.jwks}
+        if path == "/userinfo":
+            return 200, {"sub": "ane-1", **self.userinfo}
         asked = self.codes.pop(form.get("code", ""), None)
         if asked is None:
             return 400, {"error": "invalid_grant"}
@@ -81,7 +85,8 @@ class Login:
             return 400, {"error": "invalid_grant"}
         claims = {"iss": ISSUER, "aud": asked["client_id"], "sub": "ane-1", "iat": int(self.now()), "exp": int(self.now()) + 300,
             "nonce": asked["nonce"], "name": "Ane Å", "groups": ["staff"], **self.claims}  # fmt: skip
-        return 200, {"id_token": self.sign({n: v for n, v in claims.items() if v is not None}), "token_type": "Bearer"}
+        return 200, {"id_token": self.sign({n: v for n, v in claims.items() if v is not None}), "token_type": "Bearer",
+            "access_token": "acc.ess-1", **self.granted}  # fmt: skip
 
 
 def by_curve() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 from tests.signin.browsers import GOOD, document
@@ -50,7 +51,8 @@ def test_a_password_that_is_easy_to_guess_is_refused_and_the_invitation_stays_go
     token = browser.get("/signin/welcome?lang=en").token
     said = browser.post("/api/v1/signin/welcome", {"csrf": token, "secret": secret, "password": password})
     assert said.status == 422
-    assert sentence in said.text
+    assert sentence in said.text.partition('role="alert">')[2].partition("</p>")[0]
+    assert f'value="{secret}"' in said.text, "nobody has to find the invitation again"
     assert browser.post("/api/v1/signin/welcome", {"csrf": said.token, "secret": secret, "password": GOOD}).status == 303
 
 
@@ -211,6 +213,27 @@ def test_pages_speak_danish_unless_asked_for_english_and_remember(community) -> 
     assert '<html lang="en">' in browser.get("/signin", accept_language="da").text
 
 
+def test_whoever_changes_the_language_still_comes_to_where_they_were_going(community) -> None:
+    community.account()
+    browser = community.browser()
+    for page in (browser.get("/signin?next=%2Fconsole%3Fa%3D1"), browser.try_password("ane", "wrong password", "/console?a=1")):
+        link = re.search(r'href="([^"]+)" lang="en"', page.text)
+        assert link
+        other = browser.get(unescape(link[1]))
+        done = browser.post("/api/v1/signin/password", {"csrf": other.token, "login": "ane", "password": GOOD})
+        assert done.header("location") == "/console?a=1"
+        browser.jar.clear()
+
+
+def test_codes_that_are_shown_once_are_not_lost_by_changing_the_language(community) -> None:
+    community.account()
+    browser = community.browser()
+    browser.try_password("ane", GOOD)
+    shown = browser.post("/api/v1/signin/recovery", {"csrf": browser.get("/signin/account").token})
+    assert shown.text.count("<li><code>") == 10
+    assert "lang=en" not in shown.text
+
+
 def test_what_people_are_called_is_never_read_as_html(community) -> None:
     community.account()
     community.spec = community.spec.model_copy(
@@ -222,6 +245,9 @@ def test_what_people_are_called_is_never_read_as_html(community) -> None:
     page = browser.get("/signin/account", user_agent="<b>x</b>").text
     assert "<script>alert" not in page
     assert "<img src=x" not in page
+    again = community.browser().try_password('"><script>alert(2)</script>', GOOD)
+    assert "<script>alert" not in again.text
+    assert 'value="&quot;&gt;&lt;script&gt;' in again.text
 
 
 def test_nothing_is_anywhere_else(community) -> None:

@@ -325,3 +325,63 @@ def test_what_a_login_calls_somebody_is_shown_as_text(login) -> None:
     page = browser.get("/signin/account").text
     assert "<script>alert" not in page
     assert "\u202e" not in page
+
+
+# -- claims at another address
+
+
+@pytest.fixture
+def elsewhere(login: Login) -> Login:
+    """A login that gives groups at its userinfo address only."""
+    login.community.spec = document(providers={"aarhus": AARHUS | {"claims_from": "userinfo"}})
+    login.claims = {"groups": None}
+    login.metadata = {"userinfo_endpoint": f"{ISSUER}/userinfo"}
+    login.userinfo = {"groups": ["staff"]}
+    return login
+
+
+def test_roles_come_from_where_the_login_tells_its_groups(elsewhere) -> None:
+    browser, done = signs_in(elsewhere)
+    assert (done.status, done.header("location")) == (303, "/console")
+    assert browser.session["roles"] == [{"role": "viewer", "organisation": "aarhus"}]
+    asked = [said for path, said in elsewhere.asked if path == "/userinfo"]
+    assert asked == [{"authorization": "Bearer acc.ess-1"}]
+
+
+def test_nobody_asks_there_unless_the_document_says_so(elsewhere) -> None:
+    elsewhere.community.spec = document(providers={"aarhus": AARHUS})
+    _, done = signs_in(elsewhere)
+    assert done.status == 403
+    assert "/userinfo" not in [path for path, _ in elsewhere.asked]
+
+
+def test_what_is_not_signed_adds_to_what_is_and_replaces_nothing(elsewhere) -> None:
+    elsewhere.claims = {"groups": ["staff"]}
+    elsewhere.userinfo = {"groups": ["admins"], "name": "Somebody Else", "amr": ["mfa"], "acr": "urn:high", "iss": "https://evil"}
+    browser, done = signs_in(elsewhere)
+    assert done.status == 303
+    assert (browser.session["name"], browser.session["strong"]) == ("Ane Å", False)
+    assert browser.session["roles"] == [{"role": "viewer", "organisation": "aarhus"}]
+
+
+@pytest.mark.parametrize("lying", [
+    lambda login: login.userinfo.update(sub="birk-2"),
+    lambda login: login.userinfo.update(sub=None),
+    lambda login: login.raw.update({"/userinfo": b'{"groups": ["staff"]}'}),
+    lambda login: login.raw.update({"/userinfo": b"eyJhbGciOiJub25lIn0.e30."}),
+    lambda login: login.raw.update({"/userinfo": b"[]"}),
+    lambda login: login.raw.update({"/userinfo": b"x" * 600_000}),
+    lambda login: login.status.update({"/userinfo": 302}),
+    lambda login: login.status.update({"/userinfo": 401}),
+    lambda login: login.granted.update(access_token=None),
+    lambda login: login.granted.update(access_token="a\r\nx-evil: 1"),
+    lambda login: login.granted.update(access_token="å"),
+    lambda login: login.metadata.update(userinfo_endpoint="http://login.aarhus.dk/userinfo"),
+    lambda login: login.metadata.update(userinfo_endpoint=None),
+])  # fmt: skip
+def test_an_address_that_tells_of_somebody_else_or_of_nobody_lets_nobody_in(elsewhere, lying) -> None:
+    lying(elsewhere)
+    browser, done = signs_in(elsewhere)
+    assert done.status == 502
+    assert browser.session is None
+    assert [outcome for action, outcome, _ in elsewhere.community.told() if action == "signin.login"] == ["refused"]

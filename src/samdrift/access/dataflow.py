@@ -18,6 +18,7 @@ from samdrift.spec.units import spell_duration
 CONTENT = "content"
 METADATA = "metadata"
 _NETWORK = {True: "no network", False: "network of this machine"}
+_CACHES = {"none": "nobody", "key": "the same key or user alone", "organisation": "the whole organisation"}
 _USERS = {"hashed": "as a keyed hash", "named": "by name, as the organisation asked", "none": "not at all"}
 
 
@@ -72,7 +73,10 @@ def flows_of(spec: Spec, *, confined: bool | None) -> tuple[Flow, ...]:
         else:
             own = "/" in model.address
             flows.append(Flow("Envoy", f"engine of {name}", CONTENT, "prompts and answers",
-                f"{'Unix socket' if own else 'TCP'}, {model.address}; started by somebody else"))  # fmt: skip
+                f"{'Unix socket' if own else 'TCP'}, {model.address}; started by somebody else; what it keeps is its own "
+                "affair"))  # fmt: skip
+    flows.append(Flow("browsers of people who administer", "Envoy", METADATA,
+        "sign-in, administration; cookies: session, way in, known device, language", how))  # fmt: skip
     flows.append(Flow("Envoy", "control plane", METADATA, "who asks, for which model, how large; then tokens, times, outcome",
         "Unix sockets, mode 0600"))  # fmt: skip
     flows.append(Flow("control plane", "ledger", METADATA, "one row for each request, keys as hashes, people, revisions, audit",
@@ -105,7 +109,10 @@ def held_by(spec: Spec) -> tuple[Held, ...]:
     ledger = "ledger" if not spec.ledger.url else "ledger (another database)"
     machine = "whoever has the machine"
     return (
-        Held("prompts and answers", "nowhere", "nothing", "not kept", "nobody"),
+        Held("prompts and answers", "nowhere on disk", "nothing", "not kept", "nobody"),
+        Held("what engines remember of prompts", "memory of the engine", "numbers that it has computed of their beginnings, to "
+            "be quicker when they come again", "until others take their place, or the engine ends or sleeps",
+            "nobody; who gets quicker answers by them stands below"),
         Held("a row for each request", ledger,
             "ticket, organisation, project, key's id, user as below, model, endpoint, priority, outcome, tokens, times",
             "by organisation, below", f"{_seen(Permission.TICKETS_READ)}: of a single request"),
@@ -119,7 +126,10 @@ def held_by(spec: Spec) -> tuple[Held, ...]:
             "administrative API, sealed", "minutes; answers for about an hour", "nobody"),
         Held("refused tokens", ledger, "ids of tokens, users as keyed hashes, why", "until they end, a year at most",
             _seen(Permission.KEYS_READ)),
-        Held("audit trail", ledger, "who changed what and who was refused, from which address; no secret",
+        Held("cookies", "browsers of people who administer", "a session, and how far somebody has come in; that an account was "
+            "used here (sealed); the language", "until the browser is closed, 15 minutes; 180d; 365d", "whoever has the browser"),
+        Held("audit trail", ledger, "who changed what and who was refused, by id and address; names of people who were made, "
+            "changed or came in; no secret",
             spell_duration(spec.retention.audit), _seen(Permission.AUDIT_READ)),
         Held("revisions of the document", ledger, "text without secrets, author, reason", "always",
             _seen(Permission.DOCUMENT_READ)),
@@ -141,11 +151,13 @@ class Kept:
     name: str
     metadata: str
     users: str
+    prompts: str
 
 
 def kept_of(spec: Spec) -> tuple[Kept, ...]:
     """By organisation, in the document's order."""
     return tuple(
-        Kept(key, member.name or key, spell_duration(member.retention.metadata), _USERS[member.retention.users])
+        Kept(key, member.name or key, spell_duration(member.retention.metadata), _USERS[member.retention.users],
+            _CACHES[member.prompt_cache])
         for key, member in spec.organisations.items()
     )

@@ -15,7 +15,7 @@ from samdrift.access.certificates import Certificates
 from samdrift.access.keys import digest_of, is_copied_whole, key_id_of
 from samdrift.access.principal import KeyRecord, Principal
 from samdrift.access.refusal import Refusal
-from samdrift.access.tokens import DEFAULT_PROJECT, MAX_TOKEN, Tokens, looks_like_a_token
+from samdrift.access.tokens import DEFAULT_PROJECT, MAX_TOKEN, Tokens, looks_like_a_token, too_long
 from samdrift.spec.document import Spec
 from samdrift.spec.names import Named, Names
 from samdrift.spec.problems import Reason
@@ -98,7 +98,7 @@ class Roster:
         if authorization is None:
             return _MISSING
         if len(authorization) > MAX_AUTHORIZATION + (MAX_TOKEN if self._tokens.any else 0):
-            return _MALFORMED
+            return too_long() if self._tokens.any and looks_like_a_token(authorization) else _MALFORMED
         scheme, *rest = authorization.split() or ("",)
         if scheme.lower() != "bearer" or not rest:
             return _MISSING

@@ -23,8 +23,8 @@ _LONGEST_TICKET = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
-    """What the app may ask: how all stands, and what is known of a ticket (None: nothing)."""
+class StatusSource:
+    """Who tells how all stands, and what is known of a ticket (None: nothing)."""
 
     status: Callable[[], Json]
     ticket: Callable[[str], Awaitable[Json | None]]
@@ -33,8 +33,8 @@ class Inside:
 class LocalApi:
     """The ASGI app on the local socket."""
 
-    def __init__(self, inside: Inside) -> None:
-        self._inside = inside
+    def __init__(self, source: StatusSource) -> None:
+        self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are not read here
         """Answer one request."""
@@ -55,8 +55,8 @@ class LocalApi:
         if method not in ("GET", "HEAD"):
             return render_problem(Reason.WRONG_METHOD, path=path)
         if path == STATUS:
-            return 200, _json(self._inside.status())
-        found = await self._inside.ticket(ticket) if len(ticket) <= _LONGEST_TICKET else None
+            return 200, _json(self._source.status())
+        found = await self._source.ticket(ticket) if len(ticket) <= _LONGEST_TICKET else None
         return render_problem(Reason.UNKNOWN_TICKET, ticket=ticket) if found is None else (200, _json(found))
 
 

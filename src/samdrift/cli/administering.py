@@ -85,7 +85,7 @@ class Administering:
                     raise Refused(response.status_code, _object(response.read()))
                 yield response.iter_bytes()
         except httpx.TransportError as error:
-            raise click.ClickException(f"{self.server} did not answer to the end: {error}.") from error
+            raise click.ClickException(f"{self.server} did not answer to the end: {error}.{_hint(error)}") from error
 
     def _ask(self, method: str, path: str, body: Json | None, headers: dict[str, str]) -> Answer:
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
@@ -121,7 +121,7 @@ class Administering:
             except httpx.TransportError as error:
                 if left and (method not in _UNSAFE or "idempotency-key" in headers):
                     continue
-                raise click.ClickException(f"{self.server} did not answer: {error}.") from error
+                raise click.ClickException(f"{self.server} did not answer: {error}.{_hint(error)}") from error
             return response.status_code, response.content, response.headers.get("etag", "")
         raise AssertionError("both attempts return or raise")
 
@@ -133,6 +133,13 @@ class Administering:
         if where.scheme != "https" and (where.scheme != "http" or where.hostname not in ("127.0.0.1", "localhost", "::1")):
             raise click.UsageError("A token must not cross a network in the clear: give --server as https://….")
         return {**headers, "authorization": f"Bearer {self.token}"}
+
+
+def _hint(error: Exception) -> str:
+    """What to do about a server that could not be reached, where the reason says it."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return " If you know its authority, name the authority's certificate in SSL_CERT_FILE."
+    return ""
 
 
 def _object(answered: bytes) -> Json:

@@ -74,7 +74,7 @@ _whose = click.option("--organisation", metavar="ORG",
 @click.option("--actor", metavar="WHO", help="What this person, token or system user did.")
 @click.option("--action", metavar="ACTION", help="Of this kind: keys.create, or keys.* for all that begin so.")
 @click.option("--subject", metavar="WHAT", help="Done to this: key/0kXv3QmZp1a, document, …")
-@click.option("--outcome", type=click.Choice(["done", "refused", "failed"]))
+@click.option("--outcome", type=click.Choice(["done", "refused", "failed"]), help="Only what ended so; default: all.")
 @click.option("--since", metavar="TIME", callback=_time, help="From how long ago (30d), or from which date (2026-01-31, in UTC).")
 @click.option("--until", metavar="TIME", callback=_time, help="Up to then, likewise.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=50, show_default=True, help="How many, the newest.")

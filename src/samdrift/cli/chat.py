@@ -14,10 +14,11 @@ import httpx
 @click.command("chat")
 @click.argument("model")
 @click.option("--url", default="http://127.0.0.1:8080", envvar="SAMDRIFT_URL", show_default=True, help="The entrance.")
-@click.option("--key", envvar="SAMDRIFT_API_KEY", required=True, help="An API key; better in SAMDRIFT_API_KEY.")
+@click.option("--key", envvar="SAMDRIFT_API_KEY", help="An API key; better in SAMDRIFT_API_KEY.")
 @click.option("--max-tokens", type=click.IntRange(1), default=400, show_default=True, help="The longest answer.")
-def chat_command(model: str, url: str, key: str, max_tokens: int) -> None:
-    """Talk to MODEL. One line is one message; an empty line or Ctrl-D ends it. Nothing is stored anywhere.
+def chat_command(model: str, url: str, key: str | None, max_tokens: int) -> None:
+    """Talk to MODEL. One line is one message; Ctrl-C breaks an answer off; an empty line or Ctrl-D ends it all. Nothing is
+    stored anywhere.
 
     \b
     Examples:
@@ -25,6 +26,8 @@ def chat_command(model: str, url: str, key: str, max_tokens: int) -> None:
       samdrift chat chat-small
       echo "What is a commons?" | samdrift chat chat-small
     """
+    if not key:
+        raise click.UsageError("No API key: put one in SAMDRIFT_API_KEY. `samdrift keys create ORGANISATION` makes one.")
     said: list[dict[str, str]] = []
     people = sys.stdin.isatty()
     with httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=httpx.Timeout(10, read=600)) as http:
@@ -35,6 +38,10 @@ def chat_command(model: str, url: str, key: str, max_tokens: int) -> None:
                 for piece in _answer(http, {"model": model, "messages": said, "stream": True, "max_tokens": max_tokens}):
                     answer += piece
                     click.echo(piece, nl=False)
+            except KeyboardInterrupt:
+                if not people:
+                    raise
+                click.echo(" … broken off", nl=False)  # what came is on the account, to the token, and in the conversation
             except httpx.TransportError as error:
                 click.echo(f"Nothing answers at {url}: {error}. `samdrift up --demo` starts a community.", err=True)
                 sys.exit(1)

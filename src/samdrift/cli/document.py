@@ -53,7 +53,7 @@ def plan_command(document: Path, cluster: bool, pace: tuple[str, ...], as_json: 
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
     else:
         _say_changes(found["changes"], f"Nothing would change: it is what revision {found['against']} says.")
-        _say_restart(found)
+        _say_what_follows(found)
     sys.exit(0 if found["applicable"] else 1)
 
 
@@ -77,7 +77,7 @@ def apply_command(document: Path, reason: str, yes: bool, as_json: bool, api: Ad
     planned = api.send("POST", "revisions", "plan", body={"text": text}).body
     if not as_json:
         _say_changes(planned["changes"], "No setting changes.")
-    _say_restart(planned)
+    _say_what_follows(planned)
     if not planned["applicable"]:
         sys.exit(1)
     if planned["changes"]:
@@ -140,7 +140,7 @@ def rollback_command(revision: int, reason: str, yes: bool, as_json: bool, api: 
     planned = api.send("POST", "revisions", "plan", body={"text": text}).body
     if not as_json:
         _say_changes(planned["changes"], "No setting changes.")
-    _say_restart(planned)
+    _say_what_follows(planned)
     if not planned["applicable"]:
         sys.exit(1)
     _ask(f"Go back to revision {revision}?", yes=yes)
@@ -162,7 +162,7 @@ def _ask(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("Nobody is there to be asked: give --yes.")
+        raise click.UsageError("Nobody is there to be asked: give --yes to go ahead.")
     click.confirm(question, abort=True, err=True)
 
 
@@ -177,7 +177,9 @@ def _say_changes(changes: list[dict[str, Any]], none: str) -> None:
         click.echo(click.style(f"{sign} {path}: {said}{late}", fg=_COLOURS[sign]))
 
 
-def _say_restart(planned: dict[str, Any]) -> None:
+def _say_what_follows(planned: dict[str, Any]) -> None:
+    for sentence in planned["interruptions"]:
+        click.echo(sentence, err=True)
     if not planned["applicable"]:
         click.echo("It cannot be applied while the service runs. Start the service with it: `samdrift up DOCUMENT`.", err=True)
 
@@ -187,8 +189,9 @@ def _say_done(done: dict[str, Any], *, as_json: bool) -> None:
         click.echo(json.dumps(done, ensure_ascii=False, indent=2))
         return
     number = done["revision"]["number"]
-    click.echo(f"Revision {number} is in force: {len(done['changes'])} settings were changed." if done["changes"]
-        else f"Revision {number} is in force; no setting was changed.")  # fmt: skip
+    changed = len(done["changes"])
+    said = "; no setting was" if not changed else ": 1 setting was" if changed == 1 else f": {changed} settings were"
+    click.echo(f"Revision {number} is in force{said} changed.")
 
 
 def _table(rows: Iterable[dict[str, Any]]) -> Iterable[str]:

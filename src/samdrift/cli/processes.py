@@ -16,9 +16,9 @@ import uvloop
 from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.reading import DocumentRejected, DocumentUnreadable
-from samdrift.runtime.finding import Unreachable
+from samdrift.runtime.discovery import Unreachable
+from samdrift.runtime.environment import Environment, Misconfigured
 from samdrift.runtime.serving import PortTaken
-from samdrift.runtime.surroundings import Misconfigured, Surroundings
 from samdrift.runtime.troubles import leaves
 from samdrift.spec.secret_references import MissingReference
 
@@ -107,7 +107,7 @@ def migrate_command() -> None:
     click.echo("The tables are up to date.")
 
 
-def _run(make: Callable[[Surroundings], _Process]) -> None:
+def _run(make: Callable[[Environment], _Process]) -> None:
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), most))
     try:
@@ -118,8 +118,8 @@ def _run(make: Callable[[Surroundings], _Process]) -> None:
         sys.exit(1)
 
 
-async def _serve(make: Callable[[Surroundings], _Process]) -> None:
-    process = make(Surroundings.of(os.environ))
+async def _serve(make: Callable[[Environment], _Process]) -> None:
+    process = make(Environment.of(os.environ))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, process.stop)
     await process.run()

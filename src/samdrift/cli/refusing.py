@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from samdrift.access.refused_tokens import LONGEST
 from samdrift.api.v1.refused_tokens import RefusalWanted
 from samdrift.cli.administering import Administering, remote_options
-from samdrift.cli.data_folder import DataFolder, columns, folder_options, me, suggest
+from samdrift.cli.data_folder import DataFolder, folder_options, me, suggest
+from samdrift.cli.telling import tell_json, tell_table
 from samdrift.runtime.refusing import Refusing, shown
 from samdrift.spec.units import parse_duration
 
@@ -89,7 +90,7 @@ def refuse_command(
             except (OSError, ValueError) as error:
                 raise click.ClickException(f"{error}.") from error
     if as_json:
-        click.echo(json.dumps(made, ensure_ascii=False, indent=2))
+        tell_json(made)
         return
     click.echo(f"{organisation} refuses {_what(made)}, until {_minute(made['until'])}. A running Samdrift follows within a "
         f"second. `samdrift keys accept {organisation} {made['id']}` takes it back.")  # fmt: skip
@@ -114,17 +115,14 @@ def refused_command(organisation: str, as_json: bool, data: Path, ledger: str | 
             found = opened.refused_tokens.in_force(datetime.now(UTC).timestamp(), organisation)
         rows = [shown(one).model_dump(mode="json") for one in found]
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        tell_json(rows)
         return
     if not rows:
         click.echo(f"{organisation} refuses no tokens.", err=True)
         return
     table = [("ID", "WHAT", "SINCE", "UNTIL", "REASON")]
     table += [(r["id"], _what(r), _minute(r["created_at"]), _minute(r["until"]), r["reason"]) for r in rows]
-    lines = columns(table)
-    click.echo(click.style(next(lines), bold=True))
-    for line in lines:
-        click.echo(line)
+    tell_table(table)
 
 
 @click.command("accept")

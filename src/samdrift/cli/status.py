@@ -98,7 +98,7 @@ def lines_of(found: dict[str, Any], *, everybody: bool = False) -> Iterator[str]
         yield from columns(organisations, right=range(2, 8))
     resting = sum(len(model["organisations"]) for model in found["models"].values()) - len(organisations) + 1
     if resting:
-        yield f"At rest, and shown with --all: {resting} (counted by organisation and model)."
+        yield f"{resting} more, counted by organisation and model, are at rest: --all shows them."
     yield ""
     yield from columns(list(_processes(found)), right=(2,))
     yield ""
@@ -155,7 +155,9 @@ def _tried(trial: dict[str, Any]) -> str:
     if not trial:
         return ""
     old = f"{trial['old_failed']} of {trial['old_ended']}"
-    return f"; {trial['failed']} of {trial['ended']} failed there, {old} on the old version; {spelt(trial['left'])} to go"
+    failed = f"{trial['failed']} of {trial['ended']} failed there, {old} on the old version"
+    rejected = f"; {trial['rejected']} rejected there, {trial['old_rejected']} on the old one" if trial.get("rejected") else ""
+    return f"; {failed}{rejected}; {spelt(trial['left'])} to go"
 
 
 def _part(share: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from samdrift.access.roles import OVER_ALL, Role
 from samdrift.cli.administering import Administering, server_options
 from samdrift.cli.data_folder import columns
+from samdrift.cli.telling import tell_json, tell_secret
 from samdrift.spec.units import parse_duration
 
 
@@ -66,11 +66,9 @@ def create_command(
     """
     made = api.send("POST", "tokens", body={"roles": roles, "name": name, "expires_at": expires}).body
     if as_json:
-        click.echo(json.dumps(made, ensure_ascii=False, indent=2))
+        tell_json(made)
         return
-    click.echo(f"Token {made['token']['token_id']}, {_held(made['token'])}:", err=True)
-    click.echo(made["secret"])
-    click.echo("Keep it safe now: it will not be shown again. Only its hash is stored.", err=True)
+    tell_secret(f"Token {made['token']['token_id']}, {_held(made['token'])}:", made["secret"])
 
 
 @tokens_group.command("list")
@@ -86,7 +84,7 @@ def list_command(as_json: bool, api: Administering) -> None:
     """
     rows = list(api.pages("tokens"))
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        tell_json(rows)
         return
     table = [("TOKEN", "ROLES", "MADE", "BY", "EXPIRES", "STATE", "NAME")]
     table += [(r["token_id"], _held(r), r["created_at"][:10], r["created_by"], (r["expires_at"] or "never")[:10], r["state"],

@@ -24,14 +24,14 @@ def up_command(document: Path | None, demo: bool, data: Path) -> None:
     Without DOCUMENT it goes on with the revision that was in force in the data folder, as `samdrift apply` left it. A DOCUMENT
     that differs from it becomes a new revision.
 
-    Ctrl-C stops everything in order; a second Ctrl-C ends it at once. SIGHUP reads the document again.
+    Ctrl-C stops everything in order; a second Ctrl-C ends it at once. `samdrift apply` puts a changed document into force
+    meanwhile; SIGHUP reads DOCUMENT again.
 
     \b
     Examples:
       samdrift up --demo
       samdrift up community.yaml --data /var/lib/samdrift
       samdrift up --data /var/lib/samdrift      # go on where it stopped
-      kill -HUP PID                 # take up a changed document
     """
     from samdrift.engines.processes import stop_all
     from samdrift.engines.records import Records
@@ -47,6 +47,7 @@ def up_command(document: Path | None, demo: bool, data: Path) -> None:
     given = kept.document if kept is not None else document or DEMO
     command = [sys.executable, "-m", "samdrift.cli", "control", str(given), "--data", str(folder)]
     command += ["--kept"] if kept is not None else []
+    click.echo(f"Starting {f'what was in force in {data}' if kept is not None else 'the demo' if demo else document} …")
 
     def clean_up() -> None:
         with Records(folder / "run") as records:

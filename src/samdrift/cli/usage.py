@@ -43,7 +43,8 @@ def _parse_since(_context: click.Context, _parameter: click.Parameter, given: st
     "--since", metavar="TIME", default="24h", show_default=True, callback=_parse_since,
     help="How long back (24h, 30d), or from which date (2026-01-31, in UTC).",
 )  # fmt: skip
-@click.option("--by", type=click.Choice(["model", "project", "key"]), default="model", show_default=True)
+@click.option("--by", type=click.Choice(["model", "project", "key"]), default="model", show_default=True,
+    help="What a line is for, beside the organisation.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the totals as CSV.")
 @remote_options

@@ -1,21 +1,17 @@
-"""Gateway API and Envoy Gateway: the one door. TLS, who a caller is taken for, the question to the desk, its receipts, how long
-silence is borne, and traces without content."""
+"""Gateway API and Envoy Gateway: the one door. TLS, what a client may send, how long silence is borne, and what people reach."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from importlib.resources import files
 
-from samdrift.cluster.manifests import Json, Manifest, manifest
-from samdrift.cluster.places import API, ASK, GATEWAY, TELL, Place
+from samdrift.cluster.envoys import envoys
+from samdrift.cluster.manifests import Json, Manifest, manifest, span
+from samdrift.cluster.patches import patches
+from samdrift.cluster.places import API, DOOR, GATEWAY, GATEWAY_API, Place
+from samdrift.cluster.questions import MARGIN, questions
 from samdrift.spec.findings import Path
-from samdrift.spec.identity import Issuer
-from samdrift.spec.problems import Reason, render_problem
 from samdrift.spec.units import spell_duration
 
-FILE = "entrance.yaml"
-_GROUP = "gateway.networking.k8s.io"
 _WHY: Path = ("gateway",)
 FORGED = (
     "x-org-id",
@@ -27,6 +23,7 @@ FORGED = (
     "x-samdrift-model",
     "x-samdrift-replica",
     "x-samdrift-broken",
+    "x-samdrift-decided",
     "x-samdrift-ticket",
     "x-ai-eg-model",
     "x-llm-d-inference-fairness-id",
@@ -36,20 +33,6 @@ FORGED = (
     "x-gateway-destination-endpoint",
 )
 """Headers that only we may set: taken off before anything else reads them."""
-_KEEP_APART = files(__package__).joinpath("keep_apart.lua").read_text()
-MARGIN = 30.0
-"""Seconds by which Envoy waits longer for the desk than the desk lets anybody wait."""
-
-
-def longest_wait(place: Place) -> float:
-    """Seconds for which a request may wait its turn at most."""
-    wait = place.spec.fairness.wait
-    return max(wait.interactive, wait.standard, wait.batch, wait.cold)
-
-
-def span(seconds: float) -> str:
-    """A duration as Gateway API writes it: whole seconds, at least one."""
-    return f"{max(1, round(seconds))}s"
 
 
 def entrance(place: Place) -> Iterator[Manifest]:
@@ -59,34 +42,20 @@ def entrance(place: Place) -> Iterator[Manifest]:
         "GatewayClass",
         place.own,
         why=_WHY,
-        file=FILE,
+        file=DOOR,
         spec={
             "controllerName": "gateway.envoyproxy.io/gatewayclass-controller",
             "parametersRef": {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "namespace": place.own, "name": GATEWAY},
         },
     )
     yield _gateway(place)
-    yield from _ears(place)
-    yield _envoy(place)
+    yield from envoys(place)
     yield _clients(place)
-    yield _reading(place)
-    yield _question(place, "samdrift-desk", "entrance", None)
-    if place.cluster.token_host:
-        yield _question(place, "samdrift-desk-tokens", "tokens", list(place.spec.issuers.items()))
+    yield from questions(place)
+    yield from patches(place)
     yield _engines(place)
     yield _pages(place)
     yield from _models(place)
-
-
-def asking(place: Place) -> list[str]:
-    """The listeners at which the desk is asked about everything: models are reached by these alone."""
-    return ["entrance", "tokens"] if place.cluster.token_host else ["entrance"]
-
-
-def _listeners(place: Place) -> list[tuple[str, str]]:
-    cluster = place.cluster
-    hosts = {"entrance": cluster.host, "tokens": cluster.token_host}
-    return [*((name, hosts[name]) for name in asking(place)), ("pages", cluster.console_host or f"console.{cluster.host}")]
 
 
 def _certificate(place: Place) -> Iterator[Manifest]:
@@ -97,10 +66,10 @@ def _certificate(place: Place) -> Iterator[Manifest]:
             GATEWAY,
             place.own,
             why=("cluster", "tls", "issuer"),
-            file=FILE,
+            file=DOOR,
             spec={
                 "secretName": tls.secret,
-                "dnsNames": [host for _, host in _listeners(place)],
+                "dnsNames": [host for _, host in place.listeners],
                 "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
                 "usages": ["digital signature", "server auth"],
                 "issuerRef": {"group": "cert-manager.io", "kind": "ClusterIssuer", "name": tls.issuer},
@@ -118,90 +87,16 @@ def _gateway(place: Place) -> Manifest:
             "tls": {"mode": "Terminate", "certificateRefs": [{"kind": "Secret", "name": place.cluster.tls.secret}]},
             "allowedRoutes": {"namespaces": {"from": "Same"}},
         }
-        for name, host in _listeners(place)
+        for name, host in place.listeners
     ]
     return manifest(
         "Gateway",
         GATEWAY,
         place.own,
         why=_WHY,
-        file=FILE,
+        file=DOOR,
         annotations={"aigateway.envoyproxy.io/gateway-config": GATEWAY},
         spec={"gatewayClassName": place.own, "listeners": listeners},
-    )
-
-
-def _ears(place: Place) -> Iterator[Manifest]:
-    """Whom Envoy tells: each desk what has ended, and whoever takes traces. By name, because of a Service that has no pod for a
-    moment Envoy Gateway makes an access log without anybody, and a gateway that it does not accept."""
-    found = [(f"samdrift-desk-{number}", host, TELL, _WHY) for number, host in enumerate(place.desks)]
-    if place.cluster.monitoring.traces:
-        host, _, port = place.cluster.monitoring.traces.rpartition(":")
-        found.append(("traces", f"{host}.svc.cluster.local", int(port), ("cluster", "monitoring", "traces")))
-    for name, host, port_number, why in found:
-        spec = {"endpoints": [{"fqdn": {"hostname": host, "port": port_number}}]}
-        yield manifest("Backend", name, place.own, why=why, file=FILE, spec=spec)
-
-
-def _ear(place: Place, name: str, port: int) -> Json:
-    return {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": name, "namespace": place.own, "port": port}
-
-
-def _envoy(place: Place) -> Manifest:
-    """Envoy's pods; where receipts go; where the question stands among its filters."""
-    receipts = [
-        {
-            "type": "ALS",
-            "als": {
-                "type": "HTTP",
-                "logName": "receipts",
-                "backendRefs": [_ear(place, f"samdrift-desk-{number}", TELL)],
-                "http": {"requestHeaders": ["x-request-id"]},
-            },
-        }
-        for number in range(len(place.desks))
-    ]
-    telemetry: Json = {
-        "accessLog": {"settings": [{"matches": ["'x-samdrift-facts' in request.headers"], "sinks": receipts}]},
-        "metrics": {"prometheus": {}},
-    }
-    if place.cluster.monitoring.traces:
-        fraction = place.spec.observe.trace_fraction
-        telemetry["tracing"] = {
-            "samplingFraction": {"numerator": round(fraction * 10_000), "denominator": 10_000},
-            "provider": {
-                "type": "OpenTelemetry",
-                "serviceName": "samdrift-gateway",
-                "backendRefs": [_ear(place, "traces", int(place.cluster.monitoring.traces.rpartition(":")[2]))],
-            },
-        }
-    pods = {"replicas": place.cluster.replicas, "pod": {"labels": {"app.kubernetes.io/part-of": "samdrift-gateway"}}}
-    return manifest(
-        "EnvoyProxy",
-        GATEWAY,
-        place.own,
-        why=_WHY,
-        file=FILE,
-        spec={
-            "provider": {
-                "type": "Kubernetes",
-                "kubernetes": {
-                    "envoyDeployment": pods,
-                    "envoyPDB": {"minAvailable": 1},
-                    "envoyService": {"externalTrafficPolicy": "Local"},
-                },
-            },
-            # The facts of a body must be read before the desk is asked, and tokens verified: by default Envoy Gateway asks first.
-            # Envoy AI Gateway puts itself behind the buffer (see `_engines`), so that it reads what has been let in, with the
-            # salt in it. It would stand in front of all of this otherwise, and send engines the body without the salt.
-            "filterOrder": [
-                {"name": "envoy.filters.http.lua", "before": "envoy.filters.http.ext_authz"},
-                {"name": "envoy.filters.http.jwt_authn", "before": "envoy.filters.http.ext_authz"},
-                {"name": "envoy.filters.http.buffer", "after": "envoy.filters.http.ext_authz"},
-            ],
-            "shutdown": {"drainTimeout": span(place.spec.gateway.timeouts.request), "minDrainDuration": "10s"},
-            "telemetry": telemetry,
-        },
     )
 
 
@@ -216,15 +111,15 @@ def _clients(place: Place) -> Manifest:
     certificate = (
         {"mode": "SanitizeSet", "certDetailsToAdd": ["Subject", "URI", "DNS"]} if tls.client_ca else {"mode": "Sanitize"}
     )
-    idle, silence = gateway.timeouts.idle, max(gateway.timeouts.idle, longest_wait(place) + MARGIN)
+    idle, silence = gateway.timeouts.idle, max(gateway.timeouts.idle, place.longest_wait + MARGIN)
     return manifest(
         "ClientTrafficPolicy",
         GATEWAY,
         place.own,
         why=_WHY,
-        file=FILE,
+        file=DOOR,
         spec={
-            "targetRefs": [{"group": _GROUP, "kind": "Gateway", "name": GATEWAY}],
+            "targetRefs": [{"group": GATEWAY_API, "kind": "Gateway", "name": GATEWAY}],
             "tls": wanted,
             "headers": {
                 "earlyRequestHeaders": {"remove": list(FORGED)},
@@ -251,83 +146,6 @@ def _clients(place: Place) -> Manifest:
     )
 
 
-def _reading(place: Place) -> Manifest:
-    return manifest(
-        "EnvoyExtensionPolicy",
-        GATEWAY,
-        place.own,
-        why=_WHY,
-        file=FILE,
-        spec={
-            "targetRefs": [{"group": _GROUP, "kind": "Gateway", "name": GATEWAY, "sectionName": name} for name in asking(place)],
-            "lua": [
-                {"type": "Inline", "inline": place.reading or "function envoy_on_request(handle) end\n"},
-                {"type": "Inline", "inline": keeping_apart(place)},
-            ],
-        },
-    )
-
-
-def keeping_apart(place: Place) -> str:
-    """What Envoy runs to keep callers' prompts apart in engines (Lua)."""
-    outside = ", ".join(f'["{name}"] = true' for name in place.cluster.outside)
-    away = json.dumps(render_problem(Reason.CONTROL_UNAVAILABLE)[1].decode(), ensure_ascii=False)
-    aliases = ", ".join(f'["{alias}"] = "{name}"' for alias, name in place.spec.aliases.items())
-    return _KEEP_APART.replace("@OUTSIDE@", outside).replace("@ALIASES@", aliases).replace("@AWAY@", away)
-
-
-def _largest_body(place: Place) -> str:
-    return f"{-(-place.spec.gateway.max_body // 2**20)}Mi"
-
-
-def _question(place: Place, name: str, listener: str, issuers: list[tuple[str, Issuer]] | None) -> Manifest:
-    """Everything is put to the desk; if it does not answer, nothing passes. A policy for a listener replaces the one for its
-    gateway, so each listener has all of it."""
-    health = {
-        "type": "GRPC",
-        "interval": "1s",
-        "timeout": "1s",
-        "unhealthyThreshold": 1,
-        "healthyThreshold": 1,
-        "grpc": {"service": "samdrift.desk"},
-    }
-    spec: Json = {
-        "targetRefs": [{"group": _GROUP, "kind": "Gateway", "name": GATEWAY, "sectionName": listener}],
-        "extAuth": {
-            "failOpen": False,
-            "statusOnError": 503,
-            # Of two desks one is active. Both are ready as pods; only the active one says so when Envoy asks.
-            "grpc": {
-                "backendRefs": [{"kind": "Service", "name": "samdrift-desk", "port": ASK}],
-                "backendSettings": {
-                    "healthCheck": {"active": health, "panicThreshold": 0},
-                    "circuitBreaker": {
-                        "maxParallelRequests": place.spec.gateway.max_waiting * 2,
-                        "maxPendingRequests": 1024,
-                        "maxParallelRetries": 1,
-                    },
-                },
-            },
-            "timeout": span(longest_wait(place) + MARGIN),
-            "recomputeRoute": True,
-        },
-    }
-    if issuers:
-        spec["jwt"] = {"providers": [_provider(key, issuer) for key, issuer in issuers]}
-    return manifest(
-        "SecurityPolicy", name, place.own, why=("issuers",) if issuers else ("fairness", "wait"), file=FILE, spec=spec
-    )
-
-
-def _provider(name: str, issuer: Issuer) -> Json:
-    return {
-        "name": name,
-        "issuer": issuer.issuer,
-        "audiences": [issuer.audience],
-        "remoteJWKS": {"uri": issuer.jwks, "cacheDuration": span(issuer.refresh)},
-    }
-
-
 def _engines(place: Place) -> Manifest:
     """What holds towards the engines. A request is never tried twice: the second would run without a turn of its own."""
     return manifest(
@@ -335,9 +153,9 @@ def _engines(place: Place) -> Manifest:
         GATEWAY,
         place.own,
         why=("gateway", "timeouts"),
-        file=FILE,
+        file=DOOR,
         spec={
-            "targetRefs": [{"group": _GROUP, "kind": "Gateway", "name": GATEWAY}],
+            "targetRefs": [{"group": GATEWAY_API, "kind": "Gateway", "name": GATEWAY}],
             # Not for its limit, which holds already: Envoy AI Gateway stands behind this filter, wherever it is.
             "requestBuffer": {"limit": _largest_body(place)},
             "timeout": {"tcp": {"connectTimeout": "5s"}, "http": {"requestTimeout": span(place.spec.gateway.timeouts.request)}},
@@ -351,6 +169,10 @@ def _engines(place: Place) -> Manifest:
     )
 
 
+def _largest_body(place: Place) -> str:
+    return f"{-(-place.spec.gateway.max_body // 2**20)}Mi"
+
+
 def _pages(place: Place) -> Manifest:
     """Administration and the console: a listener of their own, where people sign in and the desk is not asked."""
     matches = [{"path": {"type": "PathPrefix", "value": value}} for value in ("/api/v1", "/signin", "/console", "/healthz")]
@@ -362,9 +184,9 @@ def _pages(place: Place) -> Manifest:
         "samdrift-api",
         place.own,
         why=("cluster", "console_host"),
-        file=FILE,
+        file=DOOR,
         spec={
-            "parentRefs": [{"group": _GROUP, "kind": "Gateway", "name": GATEWAY, "sectionName": "pages"}],
+            "parentRefs": [{"group": GATEWAY_API, "kind": "Gateway", "name": GATEWAY, "sectionName": "pages"}],
             "hostnames": [place.cluster.console_host or f"console.{place.cluster.host}"],
             "rules": [
                 {
@@ -386,10 +208,10 @@ def _models(place: Place) -> Iterator[Manifest]:
         "samdrift-models",
         place.own,
         why=("models",),
-        file=FILE,
+        file=DOOR,
         spec={
             "parentRefs": [
-                {"group": _GROUP, "kind": "Gateway", "name": GATEWAY, "sectionName": listener} for listener in asking(place)
+                {"group": GATEWAY_API, "kind": "Gateway", "name": GATEWAY, "sectionName": listener} for listener in place.asking
             ],
             "rules": [
                 {
@@ -408,35 +230,9 @@ def _models(place: Place) -> Iterator[Manifest]:
         "samdrift-models",
         place.own,
         why=("models",),
-        file=FILE,
+        file=DOOR,
         spec={
-            "targetRefs": [{"group": _GROUP, "kind": "HTTPRoute", "name": "samdrift-models"}],
+            "targetRefs": [{"group": GATEWAY_API, "kind": "HTTPRoute", "name": "samdrift-models"}],
             "authorization": {"defaultAction": "Allow"},
         },
     )
-
-
-def controller_configuration() -> Json:
-    """What Envoy Gateway's own configuration must say for these objects to mean something.
-
-    It is installed by the cluster's operators, so this is put beside the manifests and not among them.
-    """
-    every = {"includeAll": True}
-    return {
-        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
-        "kind": "EnvoyGateway",
-        "gateway": {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller"},
-        "provider": {"type": "Kubernetes"},
-        # Both are off by default: then backends lead nowhere, and the facts of a body are not read.
-        "extensionApis": {"enableBackend": True, "enableLua": True},
-        "extensionManager": {
-            "backendResources": [{"group": "inference.networking.k8s.io", "kind": "InferencePool", "version": "v1"}],
-            "hooks": {
-                "xdsTranslator": {
-                    "translation": {"listener": every, "route": every, "cluster": every, "secret": every},
-                    "post": ["Translation", "Cluster", "Route"],
-                }
-            },
-            "service": {"fqdn": {"hostname": "ai-gateway-controller.envoy-ai-gateway-system.svc.cluster.local", "port": 1063}},
-        },
-    }

@@ -11,6 +11,8 @@ import yaml
 from samdrift.cluster.manifests import Json, key_of
 
 MOST_OBJECTS = 20_000
+_CONFIGURATIONS = ("config.kueue.x-k8s.io", "kind: EnvoyGateway\n")
+"""By which a ConfigMap is known that holds a controller's configuration, as it is installed."""
 
 
 class Unreadable(Exception):  # noqa: N818 - the name says what happened
@@ -102,6 +104,6 @@ def _objects(body: Any, file: str) -> list[Found]:
         return [one for item in body["items"] for one in _objects(item, file)]
     if body["kind"] == "ConfigMap":
         inner = at(body, "data", {})
-        texts = [text for text in inner.values() if isinstance(text, str) and "config.kueue.x-k8s.io" in text]
+        texts = [text for text in inner.values() if isinstance(text, str) and any(word in text for word in _CONFIGURATIONS)]
         return [Found(body, file), *(one for text in texts for one in _objects(yaml.safe_load(text), file))]
     return [Found(body, file)]

@@ -27,6 +27,7 @@ VERSIONS: Mapping[str, str] = {
     "ConfigMap": "v1",
     "Deployment": "apps/v1",
     "EnvoyExtensionPolicy": "gateway.envoyproxy.io/v1alpha1",
+    "EnvoyPatchPolicy": "gateway.envoyproxy.io/v1alpha1",
     "EnvoyProxy": "gateway.envoyproxy.io/v1alpha1",
     "Gateway": "gateway.networking.k8s.io/v1",
     "GatewayClass": "gateway.networking.k8s.io/v1",
@@ -95,6 +96,11 @@ def manifest(
     if annotations:
         metadata["annotations"] = dict(annotations)
     return Manifest({"apiVersion": VERSIONS[kind], "kind": kind, "metadata": metadata, **parts}, why, file)
+
+
+def span(seconds: float) -> str:
+    """A duration as Gateway API writes it: whole seconds, at least one."""
+    return f"{max(1, round(seconds))}s"
 
 
 def key_of(body: Json) -> tuple[str, str, str]:

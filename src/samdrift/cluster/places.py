@@ -20,6 +20,9 @@ FETCHES = "samdrift.org/fetches"
 QUEUE = "llm"
 SHARED = "shared"
 GATEWAY = "samdrift"
+GATEWAY_API = "gateway.networking.k8s.io"
+DOOR = "entrance.yaml"
+"""The file of what stands at the entrance."""
 ASK, TELL, API, METRICS = 9001, 9002, 8080, 9464
 """Ports of our own: the desk's question and its receipts, the API, metrics with readiness and liveness."""
 ENGINE = 8000
@@ -88,6 +91,26 @@ class Place:
         return first, second
 
     @property
+    def asking(self) -> list[str]:
+        """The listeners at which the desk is asked about everything: models are reached by these alone."""
+        return ["entrance", "tokens"] if self.cluster.token_host else ["entrance"]
+
+    @property
+    def listeners(self) -> list[tuple[str, str]]:
+        """All listeners, each with its host name."""
+        hosts = {"entrance": self.cluster.host, "tokens": self.cluster.token_host}
+        return [
+            *((name, hosts[name]) for name in self.asking),
+            ("pages", self.cluster.console_host or f"console.{self.cluster.host}"),
+        ]
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds for which a request may wait its turn at most."""
+        wait = self.spec.fairness.wait
+        return max(wait.interactive, wait.standard, wait.batch, wait.cold)
+
+    @property
     def image(self) -> str:
         """Our own image."""
         return self.cluster.image or f"samdrift:{self.version}"
@@ -95,7 +118,8 @@ class Place:
     def served(self) -> Iterator[tuple[str, Model, ClusterModel]]:
         """The models that the cluster serves, in the document's order."""
         for name, model in self.spec.models.items():
-            yield name, model, self.said(name)
+            if model.address is None:
+                yield name, model, self.said(name)
 
     def flavours(self) -> list[Flavour]:
         """The kinds of accelerators, in the document's order."""

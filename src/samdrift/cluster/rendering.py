@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 from samdrift.cluster.database import database
 from samdrift.cluster.desk import samdrift
-from samdrift.cluster.entrance import controller_configuration, entrance
+from samdrift.cluster.entrance import entrance
+from samdrift.cluster.envoys import controller_configuration
 from samdrift.cluster.manifests import Manifest, text_of, yaml_of
 from samdrift.cluster.places import Place
 from samdrift.cluster.queues import manager_configuration, queues
 from samdrift.cluster.routes import routes
 from samdrift.cluster.runtimes import runtimes
-from samdrift.cluster.serving import caches, services
+from samdrift.cluster.serving import budgets, caches, services
 from samdrift.cluster.tenancy import fences, limits, namespaces
 from samdrift.cluster.watching import watching
 from samdrift.spec.document import Spec
@@ -30,6 +31,7 @@ PARTS: tuple[Callable[[Place], Iterator[Manifest]], ...] = (
     caches,
     services,
     runtimes,
+    budgets,
     watching,
 )
 """What is rendered, in the order in which it is applied."""
@@ -70,7 +72,7 @@ def files_of(manifests: tuple[Manifest, ...]) -> dict[str, str]:
     for one in manifests:
         files.setdefault(one.file, []).append(one)
     texts = {name: text_of(inside) for name, inside in files.items()}
-    texts["kustomization.yaml"] = "# Made by `samdrift render kubernetes`; change the document, not this.\n" + yaml_of(
+    texts["kustomization.yaml"] = "---\n# Made by `samdrift render kubernetes`; change the document, not this.\n" + yaml_of(
         {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": list(files)}
     )
     texts[KUEUE] = (

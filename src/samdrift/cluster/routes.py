@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from samdrift.cluster.entrance import asking, longest_wait, span
-from samdrift.cluster.manifests import Json, Manifest, manifest
+from samdrift.cluster.manifests import Json, Manifest, manifest, span
+from samdrift.cluster.patches import DECIDED
 from samdrift.cluster.places import GATEWAY, Place
 from samdrift.cluster.tenancy import file_of
 from samdrift.spec.checking_cluster import cluster_name
+from samdrift.spec.checking_cluster_outside import host_of
 from samdrift.spec.cluster import Outside
 from samdrift.spec.findings import Path
 
@@ -44,7 +45,7 @@ def routes(place: Place) -> Iterator[Manifest]:
             spec={
                 "parentRefs": [
                     {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": GATEWAY, "sectionName": listener}
-                    for listener in asking(place)
+                    for listener in place.asking
                 ],
                 "rules": rules[first : first + MOST_RULES],
             },
@@ -58,11 +59,12 @@ def routes(place: Place) -> Iterator[Manifest]:
 def _rule(place: Place, names: list[str], backend: Json) -> Json:
     request, idle = place.spec.gateway.timeouts.request, place.spec.gateway.timeouts.idle
     return {
-        "matches": [{"headers": [{"type": "Exact", "name": _MODEL, "value": name}]} for name in names],
+        # What the body names, and what the desk decided: nothing comes to an engine of which the two are not the same.
+        "matches": [{"headers": [{"type": "Exact", "name": h, "value": name} for h in (_MODEL, DECIDED)]} for name in names],
         "backendRefs": [backend],
         "modelsOwnedBy": place.spec.community.name,
         "timeouts": {"request": span(request)},
-        "streamIdleTimeout": span(max(idle, longest_wait(place))),
+        "streamIdleTimeout": span(max(idle, place.longest_wait)),
     }
 
 
@@ -81,9 +83,10 @@ def _own_rules(place: Place) -> Iterator[Json]:
 
 
 def _outside_rules(place: Place) -> Iterator[Json]:
-    for name, outside in place.cluster.outside.items():
+    for name in place.cluster.outside:
         backend: Json = {"name": f"outside-{cluster_name(name)}"}
-        yield _rule(place, [name], backend | ({"modelNameOverride": outside.model} if outside.model else {}))
+        there = place.spec.models[name].served_as
+        yield _rule(place, [name], backend | ({"modelNameOverride": there} if there else {}))
 
 
 def _grants(place: Place) -> Iterator[Manifest]:
@@ -134,7 +137,8 @@ def _backend(place: Place, name: str, host: str, port: int, speaks: str, why: Pa
 def _outside(place: Place, name: str, outside: Outside) -> Iterator[Manifest]:
     why: Path = ("cluster", "outside", name)
     called = f"outside-{cluster_name(name)}"
-    yield from _backend(place, called, outside.host, outside.port, outside.speaks, why, tls=True)
+    host, port = host_of(place.spec.models[name]) or ("", 443)
+    yield from _backend(place, called, host, port, outside.speaks, why, tls=True)
     kind, field = {"Anthropic": ("AnthropicAPIKey", "anthropicAPIKey"), "AzureOpenAI": ("AzureAPIKey", "azureAPIKey")}.get(
         outside.speaks, ("APIKey", "apiKey")
     )

@@ -11,7 +11,6 @@ from samdrift.cluster.serving import (
     file_of_model,
     pod_labels,
     queue_labels,
-    remembers,
     resources,
     standing,
     trigger,
@@ -24,19 +23,19 @@ from samdrift.spec.findings import Path
 
 PORT = 8080
 _WEIGHTS = "/mnt/models"
+_PROJECTOR = f"{_WEIGHTS}/mmproj.gguf"
+"""KServe puts one place into one folder: the projector lies beside the weights, which are `model.gguf` there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """How an engine is started in a container: its image, command, options by seats, context and devices, variables, and the
-    option by which it remembers no prompts."""
+    """How an engine is started in a container: its image, command, options by seats, context and devices, and variables."""
 
     image: str
     command: tuple[str, ...]
     options: tuple[str, ...]
     ready: str
     env: tuple[tuple[str, str], ...] = ()
-    forgetting: str = ""
 
 
 ENGINES = {
@@ -54,7 +53,6 @@ ENGINES = {
             "--enable-metrics",
         ),
         "/health",
-        forgetting="--disable-radix-cache",
     ),
     "tgi": Engine(
         "ghcr.io/huggingface/text-generation-inference:3.3.7",
@@ -67,7 +65,7 @@ ENGINES = {
             "--num-shard={devices}",
         ),
         "/health",
-        (("PREFIX_CACHING", "0"),),  # it knows no salts
+        (("PREFIX_CACHING", "0"), ("USAGE_STATS", "off"), ("HF_HUB_DISABLE_TELEMETRY", "1")),  # it knows no salts
     ),
     "llamacpp": Engine(
         "ghcr.io/ggml-org/llama.cpp:server",
@@ -119,8 +117,8 @@ def _runtime(place: Place, name: str, model: Model, said: ClusterModel) -> Manif
     container["args"] = [option.format(**words) for option in engine.options] + (
         ["--embeddings"] if model.task == "embed" and said.engine == "llamacpp" else []
     )
-    if engine.forgetting and not remembers(place, name):
-        container["args"].append(engine.forgetting)
+    if model.projector is not None:
+        container["args"].append(f"--mmproj={_PROJECTOR}")
     probe = {"httpGet": {"path": engine.ready, "port": PORT}}
     container |= {
         "ports": [{"containerPort": PORT, "protocol": "TCP"}],

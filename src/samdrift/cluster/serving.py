@@ -14,6 +14,8 @@ from samdrift.spec.document import Model
 from samdrift.spec.findings import Path
 
 FILE = "models.yaml"
+_SILENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+"""Whoever fetches weights may reach out: by itself vLLM would tell its makers how it is used. Nor does it write down requests."""
 _FAR = {"hf": "hf://", "s3": "s3://", "oci": "oci+native://", "pvc": "pvc://"}
 
 
@@ -36,6 +38,24 @@ def services(place: Place) -> Iterator[Manifest]:
     for name, model, said in place.served():
         if said.engine == "vllm":
             yield _service(place, name, model, said)
+
+
+def budgets(place: Place) -> Iterator[Manifest]:
+    """Of a model that always has several replicas, no more than one is taken from its node at a time."""
+    for name, model, _ in place.served():
+        if place.scale(name).min > 1:
+            yield manifest(
+                "PodDisruptionBudget",
+                cluster_name(name),
+                place.home(name),
+                why=("models", name, "replicas"),
+                file=file_of_model(model),
+                spec={
+                    "maxUnavailable": 1,
+                    "unhealthyPodEvictionPolicy": "AlwaysAllow",
+                    "selector": {"matchLabels": {MODEL: name}},
+                },
+            )
 
 
 def caches(place: Place) -> Iterator[Manifest]:
@@ -133,16 +153,6 @@ def pod_labels(place: Place, name: str) -> dict[str, str]:
     return labels if place.said(name).cache else {**labels, FETCHES: "true"}
 
 
-def remembers(place: Place, name: str) -> bool:
-    """Whether its engines may remember prompts. A salt keeps credentials apart (see `keep_apart.lua`); that a member wants its
-    own prompts forgotten, too (`prompt_cache: none`), nobody can say in a body here, so that they forget everybody's."""
-    model = place.spec.models[name]
-    names = {name, *model.adapters}
-    members = place.spec.organisations.items()
-    theirs = (o for n, o in members if model.organisation in (None, n) and (o.models is None or names & set(o.models)))
-    return all(organisation.prompt_cache != "none" for organisation in theirs)
-
-
 def standing(place: Place, name: str) -> Json:
     """Where an engine's pods may stand."""
     pool = place.spec.models[name].pool
@@ -167,11 +177,11 @@ def _service(place: Place, name: str, model: Model, said: ClusterModel) -> Manif
     if said.image:
         main["image"] = said.image
     arguments = [f"--max-num-seqs={model.seats}", f"--max-model-len={model.context}", "--enable-prompt-tokens-details"]
-    if not remembers(place, name):
-        arguments.append("--no-enable-prefix-caching")
-    if model.images:
-        arguments.append("--mm-processor-cache-gb=0")  # or what one has shown would be ready sooner for the next who shows it
-    main["args"] = [*arguments, "--task=embed"] if model.task == "embed" else arguments
+    arguments.append("--generation-config=vllm")  # what clients leave out is vLLM's to fill in, not the weights'
+    if model.images:  # or what one has shown would be ready sooner for the next who shows it: see the driver for one machine
+        arguments += ["--mm-processor-cache-gb=0", "--no-enable-prefix-caching"]
+    main["args"] = [*arguments, "--runner=pooling"] if model.task == "embed" else arguments
+    main["env"] = [{"name": name, "value": value} for name, value in _SILENT.items()]
     main["resources"] = resources(place.flavour_of(name), place.devices(name))
     spec: Json = {"model": _model(place, name, model), "labels": pod_labels(place, name)}
     spec |= _replicas(place, name, model)

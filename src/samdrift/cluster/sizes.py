@@ -90,7 +90,7 @@ def _model(place: Place, name: str) -> ModelSize:
     model = place.spec.models[name]
     flavour = place.flavour_of(name)
     replicas = (place.scale(name).min, place.scale(name).max)
-    per = place.devices(name) if flavour else 0
+    per = place.devices(name) if flavour and model.address is None else 0
     kinds = {d.kind for d in place.spec.pools[model.pool].devices}
     return ModelSize(
         name,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from samdrift.cluster.manifests import Json, Manifest, manifest
@@ -180,15 +181,45 @@ def _own_fences(place: Place) -> Iterator[Manifest]:
             pods={"app.kubernetes.io/part-of": "samdrift"},
             out=[{"ports": ports(5432)}],
         )
-    if place.spec.issuers or place.spec.signin.providers:
+    issuers = [i.jwks for i in place.spec.issuers.values()] + [p.issuer for p in place.spec.signin.providers.values()]
+    if issuers:
         yield fence(
             "to-issuers",
             own,
             why=("issuers",),
             file=file,
             pods={"app.kubernetes.io/part-of": "samdrift"},
-            out=[{"ports": ports(443)}],
+            out=[{"ports": ports(443, *_ports_of(issuers))}],
         )
+    yield from _further_ways_out(place, file)
+
+
+def _further_ways_out(place: Place, file: str) -> Iterator[Manifest]:
+    """What the document sends our own processes to, where there is anything of it."""
+    if others := [model.address for model in place.spec.models.values() if model.address]:
+        yield fence(
+            "to-others",
+            place.own,
+            why=("cluster", "outside"),
+            file=file,
+            pods={"app.kubernetes.io/name": "samdrift-desk"},
+            out=[{"ports": ports(443, *_ports_of(others))}],
+        )
+    if traces := place.spec.observe.traces:
+        yield fence(
+            "traces",
+            place.own,
+            why=("observe", "traces"),
+            file=file,
+            pods={"app.kubernetes.io/part-of": "samdrift"},
+            out=[{"ports": ports(*(_ports_of([traces]) or [443 if traces.startswith("https:") else 80]))}],
+        )
+
+
+def _ports_of(addresses: Iterable[str]) -> list[int]:
+    """The ports that addresses name, but for HTTPS's own."""
+    named = (re.match(r"[a-z]+://[^/]*:([0-9]{1,5})(/|$)", address) for address in addresses)
+    return sorted({int(found[1]) for found in named if found} - {443})
 
 
 def _engine_fences(place: Place, namespace: str, why: Path, file: str) -> Iterator[Manifest]:

@@ -38,8 +38,10 @@ def traps_in(objects: Objects) -> tuple[Trap, ...]:
     from samdrift.cluster.traps_caches import CACHE_RULES
     from samdrift.cluster.traps_desks import DESK_RULES
     from samdrift.cluster.traps_entrance import ENTRANCE_RULES
+    from samdrift.cluster.traps_patches import PATCH_RULES
     from samdrift.cluster.traps_queues import QUEUE_RULES
+    from samdrift.cluster.traps_routes import ROUTE_RULES
     from samdrift.cluster.traps_serving import SERVING_RULES
 
-    rules = (*ENTRANCE_RULES, *CACHE_RULES, *DESK_RULES, *QUEUE_RULES, *SERVING_RULES)
+    rules = (*ENTRANCE_RULES, *ROUTE_RULES, *PATCH_RULES, *CACHE_RULES, *DESK_RULES, *QUEUE_RULES, *SERVING_RULES)
     return tuple(found for rule in rules for found in rule(objects))

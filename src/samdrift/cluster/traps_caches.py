@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,10 @@ from typing import Any
 from samdrift.cluster.foreign import Found, Objects, at, items
 from samdrift.cluster.traps import Rule, Trap, trap
 from samdrift.cluster.traps_entrance import targets
+from samdrift.cluster.traps_patches import luas_of
 
+_FIELDS = "x-samdrift-fields"
+"""What the desk wants to stand in a body, in its answer."""
 _RANKS = {"ext_authz": 6, "jwt_authn": 10, "buffer": 12, "lua": 13}
 """The order in which Envoy Gateway puts these filters if it is told nothing."""
 
@@ -37,10 +39,11 @@ def prompts_are_kept_apart(objects: Objects) -> Iterator[Trap]:
     """Who asks the same as somebody else before, and is answered sooner, knows what the other asked."""
     if not any(objects.of("AIGatewayRoute")):
         return
-    written = "".join(_luas(objects))
+    written = "".join(text for one in objects.of("EnvoyExtensionPolicy", "EnvoyPatchPolicy") for text in luas_of(one))
+    decided = f'"{_FIELDS}"' in written  # the desk knows which engine wants which
     for one in objects.of("LLMInferenceService", "ServingRuntime"):
         cache = _cache_of(one)
-        if cache is None or cache.shut in _said(one) or (cache.field and f'"{cache.field}":' in written):
+        if cache is None or cache.shut in _said(one) or (cache.field and (decided or f'"{cache.field}":' in written)):
             continue
         salted = f"Write `{cache.field}` into bodies, or start" if cache.field else "Start"
         yield trap(
@@ -62,26 +65,35 @@ def what_is_written_into_bodies_arrives(objects: Objects) -> Iterator[Trap]:
         for target in targets(policy)
         if target.get("kind") == "Gateway" and not target.get("sectionName")
     }
-    for policy in objects.of("EnvoyExtensionPolicy"):
-        if not any(":setBytes(" in str(lua.get("inline")) for lua in items(policy.at("spec.lua", []))):
+    for policy in objects.of("EnvoyExtensionPolicy", "EnvoyPatchPolicy"):
+        if not any(":setBytes(" in text for text in luas_of(policy)):
             continue
         proxies = [proxy for proxy in objects.of("EnvoyProxy") if proxy.namespace == policy.namespace]
-        behind = all(_buffer_stands_behind_lua(proxy) for proxy in proxies)
+        before = "lua" if policy.kind == "EnvoyExtensionPolicy" else "ext_authz"
+        behind = all(_stands_before(proxy, before, "buffer") for proxy in proxies)
         for gateway in dict.fromkeys((policy.namespace, t.get("name")) for t in targets(policy) if t.get("kind") == "Gateway"):
             if gateway not in buffered or not behind:
                 yield trap(
                     policy,
                     "overwritten-body",
                     f"At Gateway `{gateway[1]}` Envoy AI Gateway reads bodies before this, and sends engines what it has read.",
-                    "Write `requestBuffer` in a BackendTrafficPolicy for it, and in `filterOrder` of its EnvoyProxy Lua before "
-                    "envoy.filters.http.buffer: Envoy AI Gateway stands behind that.",
+                    "Write `requestBuffer` in a BackendTrafficPolicy for it, and in `filterOrder` of its EnvoyProxy "
+                    f"envoy.filters.http.{before} before envoy.filters.http.buffer: Envoy AI Gateway stands behind that.",
                 )
 
 
-def _luas(objects: Objects) -> Iterator[str]:
+def what_is_asked_about_is_read_before(objects: Objects) -> Iterator[Trap]:
+    """By default Envoy Gateway asks before Lua has read a body: the desk is told nothing of it, and refuses everything."""
     for policy in objects.of("EnvoyExtensionPolicy"):
-        # Without what is said about it.
-        yield from (re.sub(r"--[^\n]*", "", str(lua.get("inline"))) for lua in items(policy.at("spec.lua", [])))
+        if any('"x-samdrift-facts"' in text for text in luas_of(policy)):
+            for proxy in objects.of("EnvoyProxy"):
+                if proxy.namespace == policy.namespace and not _stands_before(proxy, "lua", "ext_authz"):
+                    yield trap(
+                        proxy,
+                        "asked-too-early",
+                        f"The desk is asked before `{policy.name}` has read what it must know of a body, and refuses everything.",
+                        "Write into `filterOrder`: envoy.filters.http.lua before envoy.filters.http.ext_authz.",
+                    )
 
 
 def _containers(one: Found) -> list[Any]:
@@ -105,7 +117,7 @@ def _said(one: Found) -> set[str]:
     return found
 
 
-def _buffer_stands_behind_lua(proxy: Found) -> bool:
+def _stands_before(proxy: Found, first: str, second: str) -> bool:
     """Moves filters as Envoy Gateway does: a kind as a whole, before the first or after the last of another."""
     order = sorted(_RANKS, key=lambda name: _RANKS[name])
     for move in items(proxy.at("spec.filterOrder", [])):
@@ -114,7 +126,11 @@ def _buffer_stands_behind_lua(proxy: Found) -> bool:
         if name in order and other in order and name != other:
             order.remove(name)
             order.insert(order.index(other) + bool(after), name)
-    return order.index("lua") < order.index("buffer")
+    return order.index(first) < order.index(second)
 
 
-CACHE_RULES: tuple[Rule, ...] = (prompts_are_kept_apart, what_is_written_into_bodies_arrives)
+CACHE_RULES: tuple[Rule, ...] = (
+    prompts_are_kept_apart,
+    what_is_written_into_bodies_arrives,
+    what_is_asked_about_is_read_before,
+)

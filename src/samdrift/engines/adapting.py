@@ -72,8 +72,11 @@ class Adapting:
         for adapter in planned.adapters:
             if has is not None and adapter.name not in has and place.kept.state == "up":
                 if await engine.load_adapter(planned.address, adapter):
+                    place.spurned -= {adapter.name}
                     self._offer(place, (place.adapters or frozenset()) | {adapter.name})
                 else:
+                    place.spurned |= {adapter.name}
+                    self._changed()
                     self._news.why[planned.model] = f"{planned.name} does not take the adapter {adapter.name}; see {planned.log}"
         for name in sorted((has or frozenset()) - wanted):
             await engine.unload_adapter(planned.address, name)

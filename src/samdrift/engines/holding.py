@@ -14,19 +14,25 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from samdrift.engines.comparing import Tally
 from samdrift.engines.drivers import Planned
 
 _log = logging.getLogger(__name__)
+_NOTHING = Tally()
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
     """A model that is held: at this `old` version, though the document says `new`. `refused` is the end of a sentence that says
-    what is wrong with the new one, "" while nothing is."""
+    what is wrong with the new one, "" while nothing is. For `watched` seconds the new one has taken its part of the requests so
+    far; how those ended is in `tried`, and those of the old one in `others`."""
 
     old: Planned
     new: Planned
     refused: str = ""
+    watched: float = 0.0
+    tried: Tally = _NOTHING
+    others: Tally = _NOTHING
 
 
 _FILE = TypeAdapter(dict[str, Held])
@@ -51,7 +57,14 @@ class Holding:
     def hold(self, model: str, old: Planned, new: Planned) -> None:
         """From now on it is held at this version. One that is held already stays where it is, whatever is new."""
         before = self._held.get(model)
-        self._put(model, Held(old, new) if before is None else Held(before.old, new))
+        if before is None or before.refused or not _is_same(before.new, new):
+            self._put(model, Held(old if before is None else before.old, new))
+
+    def watch(self, model: str, watched: float, tried: Tally, others: Tally) -> None:
+        """Its new version has been watched for so many seconds, in this life and those before."""
+        held = self._held.get(model)
+        if held is not None:
+            self._put(model, dataclasses.replace(held, watched=watched, tried=tried, others=others))
 
     def refuse(self, model: str, why: str) -> None:
         """Its new version is no good."""
@@ -82,6 +95,11 @@ class Holding:
         except OSError as error:
             # The change goes on; only a control plane that is started anew would not know of it.
             _log.warning("which models are held could not be written down", exc_info=error)
+
+
+def _is_same(one: Planned, other: Planned) -> bool:
+    """Whether these are the same version, wherever they stand."""
+    return dataclasses.replace(one, name=other.name, address=other.address, log=other.log) == other
 
 
 def _read(path: Path) -> dict[str, Held]:

@@ -78,6 +78,10 @@ class Housing:
             return frozenset()
         return frozenset(name for name in self._homes if not self._spec.models[name].replicas.fixed)
 
+    def least(self, model: str) -> int:
+        """How many replicas of this model are to stand at any time."""
+        return 0 if self._spec is None or model not in self._spec.models else self._spec.models[model].replicas.min
+
     def expected(self, model: str) -> Expected | None:
         """What a replica of this model is believed to take; None for a model that is not started here."""
         home = self._homes.get(model)
@@ -123,6 +127,22 @@ class Housing:
         if any(self.free(there, device) < need for device in place.devices):
             return False
         return home is None or home.family != "cpu" or memory_available() >= need
+
+    def room_for(self, model: str, places: Iterable[Place]) -> tuple[str, ...] | None:
+        """Devices on which one more replica of this model could come up now beside all that stand, the tightest first; None if
+        there are too few."""
+        home, expected, there = self._homes[model], self.expected(model), list(places)
+        need = 0 if expected is None else expected.each
+        if home.family == "cpu" and memory_available() < need:
+            return None
+        kinds: dict[str, list[tuple[float, str]]] = {}
+        for device in home.devices:
+            free = self.free(there, device.name)
+            if free >= need:
+                kinds.setdefault(device.kind if home.many > 1 else "", []).append((free, device.name))
+        fitting = [sorted(fit)[: home.many] for fit in kinds.values() if len(fit) >= home.many]
+        best = min(fitting, key=lambda fit: (sum(free for free, _ in fit), fit), default=None)
+        return None if best is None else tuple(name for _, name in best)
 
     def plan(
         self, places: Iterable[Place], demands: Sequence[Demand], used: Mapping[str, tuple[int, float]], now: float
@@ -186,11 +206,12 @@ class Housing:
         return found
 
     def _resident(self, place: Place, used: Mapping[str, tuple[int, float]], known: set[str]) -> Resident | None:
-        """None for one whose model is no more, and whose device neither."""
+        """None for one that goes and whose devices are no more. One that serves until another has come up elsewhere stands, if on
+        no device any more."""
         devices = tuple(name for name in place.devices if any(device.name == name for device in self.devices))
-        if not devices:
-            return None
         leaving = place.leaving or place.part != "serving" or place.shown.model not in known
+        if not devices and leaving:
+            return None
         model = place.shown.model if place.shown.model in known else ""
         if place.asleep and place.resting and not leaving:
             return Resident(place.slot, model, devices, place.need, "asleep", place.since, place.since)

@@ -123,8 +123,8 @@ class Living:
         if memory_available() < self._housing.bed(model) + _SPARE:
             self._news.why[model] = self._why(model, "the machine has no memory for it to sleep in")
             return False
-        self._note(planned.name, asleep=True)
-        if not await DRIVERS[planned.engine].sleep(planned.address) or place.outdated():
+        noted = self._note(planned.name, asleep=True)
+        if not noted or not await DRIVERS[planned.engine].sleep(planned.address) or place.outdated():
             return False
         place.asleep, place.draining = True, False
         place.need = min(place.need, await self._dozing(planned))
@@ -158,10 +158,14 @@ class Living:
         before = self._news.why.get(model, "")
         return f"{before}; {more}" if before else more
 
-    def _note(self, name: str, *, asleep: bool) -> None:
+    def _note(self, name: str, *, asleep: bool) -> bool:
+        """Write it down, for the next control plane. False if that cannot be done."""
         record = self._records.find(name)
         if record is not None:
-            self._records.put(dataclasses.replace(record, asleep=asleep))
+            with contextlib.suppress(OSError):
+                self._records.put(dataclasses.replace(record, asleep=asleep))
+                return True
+        return False
 
     async def _empty(self, place: Place) -> bool:
         """Nothing new comes to it, and what runs may end. Whether it did in time."""

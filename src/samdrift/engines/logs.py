@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 BOUND = 4 * 2**20
@@ -23,14 +24,14 @@ def open_log(path: Path) -> int:
 
 def bound_log(path: Path, bound: int = BOUND) -> None:
     """Cut the file if it has grown beyond `bound`. A line written in between may be lost; no writer is
-    disturbed."""
+    disturbed. On a full disk nothing of it is kept."""
     try:
         if path.stat().st_size <= bound:
             return
         old = path.with_name(path.name + ".1")
-        with path.open("rb") as source, old.open("wb") as target:
+        with suppress(OSError), path.open("rb") as source, old.open("wb") as target:
             source.seek(-bound, os.SEEK_END)
             shutil.copyfileobj(source, target)
         os.truncate(path, 0)
-    except FileNotFoundError:
+    except OSError:  # it is not there, or cannot be looked at: nobody is kept from serving by a log
         return

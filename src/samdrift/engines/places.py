@@ -22,7 +22,8 @@ class Place:
     `began` is when its process began to start, `since` when it came up, in monotonic seconds; `failing` says that it has ended
     without being asked to since it was last up. `resting` says that it is to give its devices back and live on, `asleep` that it
     has; when it is asleep and not to rest, it is being woken. `need` is what it takes of each of its devices, awake or asleep.
-    `adapters` are those that its engine was seen to have; None before anybody looked."""
+    `adapters` are those that its engine was seen to have, None before anybody looked; `spurned` are those that it would not
+    take."""
 
     def __init__(
         self, slot: str, wanted: Planned, generation: int, *, devices: tuple[str, ...], need: int, now: float,
@@ -39,6 +40,7 @@ class Place:
         self.failing = False
         self.resting = self.asleep = False
         self.adapters: frozenset[str] | None = None
+        self.spurned = frozenset[str]()
 
     def want(self, planned: Planned | None) -> None:
         """From now on this is wanted here."""
@@ -57,7 +59,7 @@ class Place:
         elif kept.state == "up":
             self.since = now
         if kept.state != "up" or kept.generation != self.kept.generation:
-            self.adapters = None
+            self.adapters, self.spurned = None, frozenset()
         if kept.state == "up":
             self.failing = False
         elif kept.restarts:

@@ -68,6 +68,7 @@ def plan(
             address=sockets[replica],
             log=logs / f"{replica}.log",
             images=model.sees,
+            shared=model.organisation is not None and spec.organisations[model.organisation].prompt_cache == "organisation",
             projector=weights[name].projector,
             adapters=tuple(_at_hand(adapter, found) for adapter, found in weights[name].adapters),
         )

@@ -241,7 +241,10 @@ class _Keeper:
         async with AsyncExitStack() as starting:
             if self.turn is not None:
                 await starting.enter_async_context(self.turn)
-            running = self.running = self.running or self._start()
+            try:
+                running = self.running = self.running or self._start()
+            except (OSError, RuntimeError) as error:  # a full disk, say: somebody may make room while we try again
+                return 0.0, f"it could not be started: {getattr(error, 'strerror', None) or error}"
             self._tell("starting", reason)
             fault = await self._until_ready(running)
         since = self.clock.now()
@@ -280,7 +283,13 @@ class _Keeper:
                 child.wait()
                 raise RuntimeError(f"{self.program.name} was gone before it began")
             program = self.program
-            self.records.put(Record(program.name, program.owner, program.digest, generation, identity, program.devices))
+            try:
+                self.records.put(Record(program.name, program.owner, program.digest, generation, identity, program.devices))
+            except OSError:  # nobody would know of it after us: it does not begin
+                handle.close()
+                child.kill()
+                child.wait()
+                raise
             self.begun(child.pid)
             os.write(writing, b"go\n")
         finally:

@@ -71,7 +71,9 @@ class Quarters:
                 and identity_of(record.identity.pid) == record.identity]  # fmt: skip
             digests = {r.name: [program(self.named(p, r.name), self.devices_of(slot, r.name)).digest
                 for p in (target(slot), planned)] for r in records}  # fmt: skip
-            coming = [r for r in records if awaits(planned.model) and r.digest == digests[r.name][1]][:1]
+            # Where only its devices change, both are the same version, and the one that stands where it should serves.
+            new = [r for r in records if r.digest == digests[r.name][1] != digests[r.name][0]]
+            coming = new[:1] if awaits(planned.model) else []
             rest = sorted((r for r in records if r not in coming), key=lambda r: r.digest != digests[r.name][0])
             found += [(slot, record.name, "serving") for record in rest[:1]]
             found += [(slot, record.name, "coming") for record in coming]
@@ -100,9 +102,23 @@ class Quarters:
         """The name of a place of this slot where nobody lives; None if it has none."""
         return next((name for name in both_names(slot) if name not in self.places), None)
 
-    def replicas(self) -> list[Replica]:
-        """All that are started here, for the fleet."""
-        return [*(_shown(place) for place in self.places.values()), *self._unloaded(), *self.lost]
+    def replicas(self, refused: Callable[[str], bool]) -> list[Replica]:
+        """All that are started here, for the fleet. A model whose new version is `refused` gets none of what that would have."""
+        shown = [(place, _shown(place)) for place in self.places.values()]
+        return [*(dataclasses.replace(one, coming=self._coming(place, one, refused), followed=self._is_followed(one, place))
+            for place, one in shown), *self._unloaded(), *self.lost]  # fmt: skip
+
+    def _is_followed(self, shown: Replica, place: Place) -> bool:
+        """Whether another one comes in its stead once it has gone: by itself, or when it is asked for."""
+        return shown.state is ReplicaState.DRAINING and place.slot in self.slots and shown.model not in self._housing.misfits
+
+    def _coming(self, place: Place, shown: Replica, refused: Callable[[str], bool]) -> tuple[str, ...]:
+        """The adapters that this one will have, or another one in its slot."""
+        planned = self.slots.get(place.slot)
+        if planned is None or not planned.adapters or refused(planned.model):
+            return ()
+        has = {name for name, _ in shown.adapters} | place.spurned
+        return tuple(adapter.name for adapter in planned.adapters if adapter.name not in has)
 
     def _unloaded(self) -> list[Replica]:
         """Replicas that there may be and that have no place now."""

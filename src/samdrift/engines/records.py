@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +14,7 @@ from typing import Any
 
 from samdrift.engines.identities import Identity
 
+_log = logging.getLogger(__name__)
 _FORMAT = 1
 
 
@@ -83,15 +86,20 @@ class Records:
         return self._records.get(name)
 
     def put(self, record: Record) -> None:
-        """Write a record down, in the place of an older one of its name."""
+        """Write a record down, in the place of an older one of its name. Raises OSError, and keeps the older one."""
+        self._write({**self._records, record.name: record})
         self._records[record.name] = record
-        self._write()
 
     def ended(self, name: str) -> None:
-        """Write down that the process of this name is no more."""
+        """Write down that the process of this name is no more. Where that cannot be written it is known all the same: whoever
+        reads an old record finds nobody of that identity."""
         record = self._records.get(name)
         if record is not None and record.identity is not None:
-            self.put(Record(record.name, record.owner, record.digest, record.generation, None))
+            self._records[name] = Record(record.name, record.owner, record.digest, record.generation, None)
+            try:
+                self._write(self._records)
+            except OSError as error:
+                _log.warning("end of a process not written", extra={"program": name, "reason": error.strerror})
 
     def _read(self) -> dict[str, Record]:
         try:
@@ -107,8 +115,8 @@ class Records:
             ) from error
         return {record.name: record for record in records}
 
-    def _write(self) -> None:
-        text = json.dumps({"format": _FORMAT, "processes": [asdict(r) for r in self.all()]}, indent=1)
+    def _write(self, records: Mapping[str, Record]) -> None:
+        text = json.dumps({"format": _FORMAT, "processes": [asdict(records[name]) for name in sorted(records)]}, indent=1)
         new = self._path.with_suffix(".new")
         # No fsync: a record is of use only until the machine restarts, and until then the page cache has it.
         new.write_text(text + "\n", "utf-8")

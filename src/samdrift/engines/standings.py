@@ -23,8 +23,8 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A new version of a model that takes a `portion` of new requests, as `replica`, and is watched for as many seconds more as
-    `left` says. Of the requests that have ended meanwhile, `ended` were its own and `failed` of them by its engine's fault; the
-    other two are those of the old version."""
+    `left` says. Of the requests that have ended meanwhile, `ended` were its own, `failed` of them by its engine's fault and
+    `rejected` by it; the others are those of the old version."""
 
     replica: str
     portion: float
@@ -33,6 +33,8 @@ class Trial:
     failed: int
     old_ended: int
     old_failed: int
+    rejected: int
+    old_rejected: int
 
 
 State = Literal["up", "loading", "waiting", "leaving", "asleep", "down"]

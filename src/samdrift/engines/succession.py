@@ -1,10 +1,11 @@
 """Succession: how what stands follows the document.
 
 A new version of a model's only replica comes up beside the old one, answers a request of ours, and takes over. With a canary it
-first takes a part of the requests, and is watched: if more fail on it than chance explains, it is let go, and the old one serves
-on. So it is for one of several replicas, and when that one has done no worse, for the others without more ado. Where there is no
-room for both versions, and without a canary where a model has several replicas, they are replaced in their places, one after the
-other, and no further than the first that does not come up.
+first takes a part of the requests, and is watched: if more fail on it than chance explains, or more are rejected, or it is
+slower, it is let go, and the old one serves on. So it is for one of several replicas, and when that one has done no worse, for
+the others without more ado. A model that the document gives other devices comes up on those beside the old one in the same way,
+one replica after the other. Where there is no room for both versions, and without a canary where a model has several replicas,
+they are replaced in their places, one after the other, and no further than the first that does not come up.
 
 While a new version comes up or is watched, and once it was refused, the model is held at the old one: what starts, starts that.
 """
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from samdrift.engines.adapting import is_the_same_but_for_adapters
-from samdrift.engines.comparing import AT_ONCE, AT_THE_END, Tally, did_worse
+from samdrift.engines.comparing import AT_ONCE, AT_THE_END, ENOUGH, WARMING, Pace, Tally, did_worse, slower
 from samdrift.engines.drivers import Planned
 from samdrift.engines.holding import Holding
 from samdrift.engines.housing import Housing
@@ -30,6 +31,10 @@ from samdrift.engines.trying import fault_of
 from samdrift.spec.document import Spec
 from samdrift.spec.rollout import Rollout
 from samdrift.spec.units import spell_duration
+from samdrift.spec.usage import Outcome, Usage
+
+_NOTE = 15.0  # seconds; how long a version was watched is written down at least so often
+NO_ROOM = "there is no room for both, so that the old one goes first, and requests wait until the new one is up"
 
 
 class Settling(Protocol):
@@ -48,6 +53,9 @@ class _Watch:
     until: float
     tried: Tally = field(default_factory=Tally)
     others: Tally = field(default_factory=Tally)
+    pace: Pace = field(default_factory=lambda: Pace(WARMING))
+    others_pace: Pace = field(default_factory=Pace)
+    slow: str = ""
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -73,7 +81,8 @@ class Succession:
         self._spec = spec
         for model in self._holding.models():
             held, new = self._holding.of(model), self._document(model)
-            if model not in spec.models or (held is not None and new is not None and self._same(held.old, new)):
+            if model not in spec.models or (held is not None and new is not None and self._same(held.old, new)
+                and not self._moves(model)):  # fmt: skip
                 self._holding.let_go(model)
             elif held is not None and new is not None and (again or not self._same(held.new, new)):
                 self._holding.hold(model, held.old, new)
@@ -99,6 +108,10 @@ class Succession:
             held = None
         return planned if held is None else self._quarters.named(held.old, slot)
 
+    def refuses(self, model: str) -> bool:
+        """Whether this model's new version was tried and is not used."""
+        return self._holding.refused(model) != ""
+
     def awaits(self, model: str) -> bool:
         """Whether a new version of this model is to come up beside the old one, or has."""
         return self._holding.of(model) is not None and not self._holding.refused(model)
@@ -115,8 +128,7 @@ class Succession:
         if planned is None or planned.model in self._housing.misfits:
             place.want(None)
         elif not self._housing.may_stay(planned.model, place.devices):
-            self._holding.let_go(planned.model)  # it starts anew elsewhere, as the document wants it
-            place.want(None)
+            self._move(place, planned)
         elif place.resting or place.asleep:
             if place.wanted != self._quarters.named(self.target(place.slot), place.name):
                 place.want(None)  # nobody misses it
@@ -128,11 +140,42 @@ class Succession:
     def _follow_new(self, place: Place, planned: Planned) -> None:
         """A new version that does not serve yet: the document may say something else by now, or what serves already."""
         serving = self._quarters.serving(place.slot)
-        unchanged = serving is not None and serving.shown == self._quarters.named(planned, serving.name)
+        unchanged = (serving is not None and serving.shown == self._quarters.named(planned, serving.name)
+            and self._housing.may_stay(planned.model, serving.devices))  # fmt: skip
         wanted = self._quarters.named(planned, place.name)
         if not unchanged and not place.leaving and place.wanted != wanted:
             place.part, place.portion = "coming", 1.0  # it has to be tried anew
         place.want(None if unchanged or place.leaving else wanted)
+
+    def _moves(self, model: str) -> bool:
+        """Whether a replica of it serves on devices that the document does not give it any more."""
+        return any(place.part == "serving" and not self._housing.may_stay(model, place.devices)
+            for place in self._quarters.of_model(model))  # fmt: skip
+
+    def _move(self, place: Place, planned: Planned) -> None:
+        """The document gives its model other devices than these. It comes up there beside this one; where there is no room for
+        both, this one goes first, and requests wait."""
+        model, mine = planned.model, self._quarters.of_model(planned.model)
+        if place.part != "serving":
+            place.want(None)
+            return
+        if place.leaving or place.resting or place.asleep or place.kept.state != "up":
+            self._holding.let_go(model)
+            place.want(None)
+            return
+        name = other_name(place.slot, place.name)
+        if self._holding.refused(model) or name in self._quarters.places:
+            return  # this one serves on; or somebody leaves there, and we are looked at when it has gone
+        if any(other.part != "serving" and not other.leaving for other in mine):
+            return  # one after the other
+        devices = self._housing.room_for(model, self._quarters.places.values())
+        if devices is not None:
+            self._holding.hold(model, self._quarters.named(place.shown, place.slot), planned)
+            self._settle_in(place.slot, name, devices, part="coming")
+        elif sum(other.open and not other.leaving for other in mine) >= self._housing.least(model):
+            self._holding.let_go(model)
+            self._news.say(model, "leaving", f"it moves to other devices; {NO_ROOM}")
+            place.want(None)
 
     def _follow_old(self, place: Place, planned: Planned) -> None:
         wanted = self._quarters.named(planned, place.name)
@@ -200,8 +243,11 @@ class Succession:
         rollout, after = self._rollout(planned.model), ""
         beside = self._to_be_watched(planned) and self._quarters.serving(new.slot) is not None
         if fault is None and rollout is not None and beside:
-            now = self._clock()
+            held = self._holding.of(planned.model)
+            now = self._clock() - (0.0 if held is None else held.watched)
             watch = _Watch(new, rollout, now, now + rollout.watch)
+            if held is not None:
+                watch.tried, watch.others = held.tried, held.others
             fault = await self._watched(watch)
             if _is_over(new):
                 return
@@ -243,36 +289,54 @@ class Succession:
                     return None
                 if new.kept.state != "up" or new.kept.generation != generation:
                     return f"ended while it was tried{f' ({new.kept.reason})' if new.kept.reason else ''}"
-                if did_worse(watch.tried, watch.others, AT_ONCE):
-                    return _counts(watch)
+                if watch.slow or did_worse(watch.tried, watch.others, AT_ONCE):
+                    return watch.slow or _counts(watch)
+                self._holding.watch(model, self._clock() - watch.began, watch.tried, watch.others)
                 watch.stirred.clear()
                 try:
-                    async with asyncio.timeout(left):
+                    async with asyncio.timeout(min(left, _NOTE)):
                         await watch.stirred.wait()
                 except TimeoutError:
                     continue
-            return _counts(watch) if did_worse(watch.tried, watch.others, AT_THE_END) else None
+            if did_worse(watch.tried, watch.others, AT_THE_END):
+                return _counts(watch)
+            return slower(watch.pace, watch.others_pace, watch.rollout.bearable) or None
         finally:
             del self._watches[model]
 
     # -- what is heard and told ------------------------------------------------------------------------------------
+
+    def heard(self, place: Place) -> None:
+        """What serves in this place has come up or gone down. Whatever waited for that follows the document."""
+        model = place.shown.model
+        if self.awaits(model):
+            self.follow(place)
+        if place.kept.state == "up":
+            for other in self._quarters.of_model(model):
+                if other is not place and other.slot in self._quarters.slots and not self._housing.may_stay(model, other.devices):
+                    self.follow(other)
 
     def stir(self) -> None:
         """Something has changed in some place. Returns at once."""
         for watch in self._watches.values():
             watch.stirred.set()
 
-    def answered(self, replica: str, *, failed: bool) -> None:
-        """A request has ended on a replica; `failed` says that its engine did. Returns at once."""
-        place = self._quarters.places.get(replica)
+    def answered(self, usage: Usage) -> None:
+        """A request has ended on a replica. Returns at once."""
+        place = self._quarters.places.get(usage.replica)
         watch = None if place is None else self._watches.get(place.shown.model)
         if watch is None:
             return
         if place is watch.place:
-            watch.tried = watch.tried.with_one(failed=failed)
-            watch.stirred.set()
+            watch.tried = watch.tried.with_one(usage.outcome)
+            watch.pace.add(usage)
+            if watch.tried.ended % ENOUGH == 0:
+                watch.slow = slower(watch.pace, watch.others_pace, watch.rollout.bearable)
+            if watch.slow or usage.outcome in (Outcome.FAILED, Outcome.REJECTED):
+                watch.stirred.set()
         else:
-            watch.others = watch.others.with_one(failed=failed)
+            watch.others = watch.others.with_one(usage.outcome)
+            watch.others_pace.add(usage)
 
     def trial(self, model: str) -> Trial | None:
         """How its new version does that is watched, if one is."""
@@ -280,7 +344,8 @@ class Succession:
         if watch is None:
             return None
         return Trial(watch.place.name, watch.rollout.part, max(0.0, round(watch.until - self._clock(), 1)),
-            watch.tried.ended, watch.tried.failed, watch.others.ended, watch.others.failed)  # fmt: skip
+            watch.tried.ended, watch.tried.failed, watch.others.ended, watch.others.failed, watch.tried.rejected,
+            watch.others.rejected)  # fmt: skip
 
     def sentence(self, model: str) -> str:
         """What people are told of its new version, "" if there is nothing to say."""
@@ -302,4 +367,6 @@ def _counts(watch: _Watch) -> str:
     """For people, as the end of a sentence."""
     tried, others = watch.tried, watch.others
     requests = "request" if tried.ended == 1 else "requests"
+    if tried.rejected and not tried.failed:
+        return f"rejected {tried.rejected} of {tried.ended} {requests}, and the old one {others.rejected} of {others.ended}"
     return f"failed {tried.failed} of {tried.ended} {requests}, and the old one {others.failed} of {others.ended}"

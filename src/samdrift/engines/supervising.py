@@ -17,11 +17,13 @@ from samdrift.engines.accelerators import take_inventory
 from samdrift.engines.adapting import Adapting
 from samdrift.engines.attached import Attached
 from samdrift.engines.confining import confinement
+from samdrift.engines.foreseeing import at_hand, interruptions
 from samdrift.engines.holding import Holding
 from samdrift.engines.housing import Housing
 from samdrift.engines.limiting import limits
 from samdrift.engines.living import Living, Terms
 from samdrift.engines.loads import Loads
+from samdrift.engines.placement.drafting import STILL_LEAVING
 from samdrift.engines.places import Part, Place
 from samdrift.engines.planning import both_names, replica_names, started
 from samdrift.engines.processes import Patience, stop_recorded
@@ -37,6 +39,7 @@ from samdrift.engines.weights import Weights
 from samdrift.spec.demand import Demand
 from samdrift.spec.document import Spec
 from samdrift.spec.fleet import Fleet, Replica, ReplicaState
+from samdrift.spec.usage import Usage
 
 _OWNER = "engines"
 _LONGEST_AGAIN = 600.0  # seconds
@@ -87,6 +90,7 @@ class Supervisor:
         self._attached = Attached(DRIVERS, self._seen)
         self._mending: set[str] = set()
         self._over = False
+        self._weights: dict[str, Weights] = {}
         self._demands: tuple[Demand, ...] = ()
         self._used: Mapping[str, tuple[int, float]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -169,6 +173,15 @@ class Supervisor:
             raise WeightsProblems(problems)
         return weights
 
+    def foresee(self, spec: Spec) -> tuple[str, ...]:
+        """What `spec` would interrupt if it were applied now, a sentence each. Of models that get other weights nobody knows."""
+        if self._group is None:
+            return ()
+        weights = at_hand(self._weights, self._spec, spec)
+        housing, slots = Housing(self._housing.loads, self._housing.inventory), self._quarters.planned(spec, weights)
+        housing.furnish(spec, {planned.name: planned for planned in slots}, weights)
+        return interruptions(housing, self._quarters, {planned.name: planned for planned in slots})
+
     def _misfits(self, spec: Spec, weights: Mapping[str, Weights]) -> dict[str, str]:
         """What this document wants loaded and can never be, by model."""
         housing = Housing(self._housing.loads, self._housing.inventory)
@@ -179,7 +192,7 @@ class Supervisor:
 
     def _furnish(self, spec: Spec, weights: Mapping[str, Weights], *, again: bool = False) -> None:
         """From now on this document holds, with the weights that there are. With `again`, what was refused is tried once more."""
-        self._spec = spec
+        self._spec, self._weights = spec, dict(weights)
         self._quarters.furnish(spec, weights)
         self._housing.furnish(spec, self._quarters.slots, weights)
         self._succession.furnish(spec, again=again)
@@ -304,7 +317,10 @@ class Supervisor:
         else:
             leaving = any(place.leaving or not (place.asleep and place.resting) for place in places)
             state = "loading" if awake else "waiting" if waits else "leaving" if leaving else "asleep"
-        why = self._news.faults.get(model) or waits or self._succession.sentence(model) or self._news.why.get(model, "")
+        decided = self._news.why.get(model, "")
+        if waits == STILL_LEAVING and decided:
+            waits = f"{decided}; {waits}"
+        why = self._news.faults.get(model) or waits or self._succession.sentence(model) or decided
         return Standing(state, why, None if expected is None else expected.memory,
             None if expected is None else round(expected.seconds, 3), self.hope(model),
             self._succession.trial(model))  # fmt: skip
@@ -315,7 +331,7 @@ class Supervisor:
         """The fleet may be another: if it is, it is told."""
         if self._group is not None:
             self._adapting.look(self._quarters.places.values(), self._group)
-        replicas = [*self._quarters.replicas(), *self._attached.replicas]
+        replicas = [*self._quarters.replicas(self._succession.refuses), *self._attached.replicas]
         fleet = Fleet(tuple(sorted(replicas, key=lambda replica: replica.name)))
         if fleet != self.fleet:
             self.fleet = fleet
@@ -331,8 +347,8 @@ class Supervisor:
         if place.part == "coming":
             if place.kept.state == "up" and self._group is not None:
                 self._group.create_task(self._succession.take_over(place), name=f"try {place.name}")
-        elif place.part == "serving" and self._succession.awaits(place.shown.model):
-            self._succession.follow(place)
+        elif place.part == "serving":
+            self._succession.heard(place)
 
     async def _mend(self, place: Place) -> None:
         """An engine has ended by itself: its weights may have been damaged since they were found good. Those that can be fetched
@@ -350,9 +366,9 @@ class Supervisor:
         finally:
             self._mending.discard(model)
 
-    def answered(self, replica: str, failed: bool) -> None:
-        """A request has ended on a replica; `failed` says that its engine did. Returns at once."""
-        self._succession.answered(replica, failed=failed)
+    def answered(self, usage: Usage) -> None:
+        """A request has ended on a replica. Returns at once."""
+        self._succession.answered(usage)
 
     def measured(self) -> None:
         """A model takes more memory than was believed."""

@@ -20,7 +20,9 @@ LIGHTEST, _HEAVIEST = 1e-6, 1e9
 def clamped(amount: float, most: float) -> float:
     """`amount` within [0, most]; NaN is 0. Whole numbers of any size are welcome."""
     # NaN is greater than nothing, and an int too large for a float still compares with one.
-    return float(min(amount, most)) if amount > 0 else 0.0
+    if 0 < amount <= most:
+        return float(amount)
+    return float(most) if amount > most else 0.0
 
 
 def weight_within(weight: float) -> float:

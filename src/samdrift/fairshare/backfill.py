@@ -52,7 +52,7 @@ class Backfill:
         if self.fenced is not None and seats.known(self.fenced.replica.name) is not self.fenced:
             self.fenced = None
         if self.fenced is None and (self._budget <= 0 or now - self._since >= PATIENCE):
-            self.fenced = seats.roomiest()
+            self.fenced = seats.roomiest(self.giant.adapter)
 
     def admitted(self, waiter: Waiter, charge: float, whole: float) -> None:
         """Somebody went on."""

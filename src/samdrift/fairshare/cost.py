@@ -53,7 +53,7 @@ class CostModel:
 
 
 def _within(cost: float) -> float:
-    return min(max(cost, LEAST_COST), MOST_COST)
+    return cost if LEAST_COST <= cost <= MOST_COST else min(max(cost, LEAST_COST), MOST_COST)
 
 
 class _Habit:

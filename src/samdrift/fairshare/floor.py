@@ -145,7 +145,7 @@ class Floor:
             self._refuse(ticket, Reason.INVALID_KEY, 0.0)
         elif pool is None or model not in self.models:
             self._refuse(ticket, Reason.UNKNOWN_MODEL, 0.0)
-        elif pool.hopeless(self.now):
+        elif pool.hopeless(self.now) or not pool.seats.hopes_for(stimulus.adapter):
             self._refuse(ticket, Reason.NO_REPLICA, retry_after(None, 0.0))
         else:
             self._line_up(stimulus, pool)
@@ -165,9 +165,12 @@ class Floor:
             stimulus.ticket, model, organisation, project, stimulus.key, rank, asked, most,
             expected=self._costs.charge(asked, pool.habits.expect(organisation, project, rank, most)),
             arrived=self.now, leaf=pool.turns.reach(self.tree, organisation, project, stimulus.key),
-            cached=None if cached is None else clamped(cached, asked), session=stimulus.session,
+            cached=None if cached is None else clamped(cached, asked), session=stimulus.session, adapter=stimulus.adapter,
         )  # fmt: skip
-        pool.turns.join(waiter)
+        if pool.adapted.came(waiter, pool.seats):
+            pool.turns.join(waiter)
+        else:
+            pool.turns.rest(waiter.leaf)
         self.room.enter(waiter, pool.turns.weights.get(organisation, 1.0))
         self.stir(pool)
 
@@ -187,13 +190,14 @@ class Floor:
             self._receipt_after_all(ticket, None if tokens is None else self._costs.cost(tokens))
             return
         lease = running.lease
+        cost = running.charged if tokens is None else self._costs.cost(tokens)
         if tokens is not None and (tokens.input or tokens.output):
             # Where nothing was read or written the engine failed: that says nothing about the next request.
             pool = self.pools[lease.model]
-            pool.drain.learn(self.now - lease.admitted_at, self._costs.cost(tokens), tokens.output)
+            pool.drain.learn(self.now - lease.admitted_at, cost, tokens.output)
             if running.rank is not None:
                 pool.habits.learn(lease.organisation, lease.project, running.rank, tokens)
-        self._settle(running, running.charged if tokens is None else self._costs.cost(tokens))
+        self._settle(running, cost)
 
     def progress(self, stimulus: Progress) -> None:
         """A request goes on: what it takes beyond its charge is charged, and its lease begins anew."""
@@ -308,6 +312,7 @@ class Floor:
         charge = self.charge_of(pool, waiter)
         weights = pool.turns.serve(waiter, charge)
         self.room.leave(waiter)
+        pool.adapted.went(waiter)
         lease = Lease(
             waiter.ticket, waiter.model, waiter.organisation, waiter.project, waiter.key, berth.replica.name,
             charge, self.now,
@@ -367,12 +372,34 @@ class Floor:
         self.room.leave(waiter)
         pool = self.pools[waiter.model]
         pool.backfill.forget(waiter)
-        pool.turns.leave(waiter)
+        if pool.adapted.went(waiter):
+            pool.turns.leave(waiter)
         self.stir(pool)
+
+    def promote(self, waiter: Waiter) -> None:
+        """By its age it counts as more urgent from now on."""
+        pool = self.pools[waiter.model]
+        if waiter.ticket in pool.adapted.held:
+            waiter.standing -= 1
+        else:
+            pool.turns.promote(waiter)
+
+    def refit(self, pool: Pool) -> None:
+        """Replicas came, went or have other adapters: who asks for one stands in line or is held, or is refused if none will have
+        it. O(those who ask for adapters), not on the path of a request."""
+        for waiter in pool.adapted.moved(pool.seats):
+            if waiter.ticket in pool.adapted.held:
+                pool.backfill.forget(waiter)
+                pool.turns.leave(waiter)
+            else:
+                waiter.leaf = pool.turns.reach(self.tree, waiter.organisation, waiter.project, waiter.key)
+                pool.turns.join(waiter)
+        for waiter in pool.adapted.forlorn(pool.seats):
+            self.refuse_waiter(waiter, Reason.NO_REPLICA)
 
     def refuse_all(self, pool: Pool, reason: Reason) -> None:
         """Everybody who waits for this model."""
-        for waiter in list(pool.turns.root.waiters()):
+        for waiter in [*pool.turns.root.waiters(), *pool.adapted.held.values()]:
             self.refuse_waiter(waiter, reason)
 
     def refuse_waiter(self, waiter: Waiter, reason: Reason) -> None:

@@ -29,7 +29,7 @@ def violations(scheduler: Scheduler) -> list[str]:
     floor = scheduler.floor
     found = [*_conservation(floor), *_room(floor), *_leases(floor)]
     for pool in floor.pools.values():
-        found += [f"{pool.model}: {sentence}" for sentence in (*_seats(floor, pool), *_node(pool.turns.root))]
+        found += [f"{pool.model}: {sentence}" for sentence in (*_seats(floor, pool), *_adapters(pool), *_node(pool.turns.root))]
     return found
 
 
@@ -46,9 +46,18 @@ def _conservation(floor: Floor) -> Iterator[str]:
         yield f"ticket {ticket} is in two states at once"
 
 
+def _adapters(pool: Pool) -> Iterator[str]:
+    for waiter in pool.turns.root.waiters():
+        if not pool.seats.serves(waiter.adapter) or waiter.ticket in pool.adapted.held:
+            yield f"{waiter.ticket} stands in line for {waiter.adapter}, which no replica has"
+    for waiter in pool.adapted.held.values():
+        if pool.seats.serves(waiter.adapter) or not pool.seats.hopes_for(waiter.adapter):
+            yield f"{waiter.ticket} is held for {waiter.adapter} for nothing"
+
+
 def _room(floor: Floor) -> Iterator[str]:
     room, waiters = floor.room, floor.room.waiters
-    in_line = {w.ticket: w for pool in floor.pools.values() for w in pool.turns.root.waiters()}
+    in_line = {w.ticket: w for pool in floor.pools.values() for w in (*pool.turns.root.waiters(), *pool.adapted.held.values())}
     if in_line != waiters:
         yield f"in the room but not in line, or the reverse: {sorted(in_line.keys() ^ waiters.keys())}"
     queued = [w.ticket for queue in room.queues.values() for ages in queue.by_rank for w in ages.values()]
@@ -89,12 +98,13 @@ def _seats(floor: Floor, pool: Pool) -> Iterator[str]:
     if pool.seats.free != free:
         yield f"{pool.seats.free} free seats are counted, {free} are"
     turns, now = pool.turns, floor.now
-    turn = turns.next() if pool.waiting and free and not pool.stock.exhausted() else None
+    turn = turns.next() if turns.root.waiting and free and not pool.stock.exhausted() else None
     if turn is not None:
         waiter, band = turn
         member = member_of(waiter.leaf)
         need, kept = pool.need(waiter), pool.kept_free(member, band, now)
-        fits = pool.seats.place(need, now, pool.drain.pace, fenced=pool.backfill.fenced, spare=pool.spare(kept)) is not None
+        fits = pool.seats.place(need, now, pool.drain.pace, fenced=pool.backfill.fenced, spare=pool.spare(kept),
+            adapter=waiter.adapter) is not None  # fmt: skip
         if free > kept and fits and not pool.holds_back(member, now) and pool.stock.verdict(member.name, need) is Verdict.YES:
             yield f"{waiter.ticket} waits in band {band} while {free} seats are free and {kept} are kept"
     naive = sum(running.protected for running in floor.running.values() if running.lease.model == pool.model)

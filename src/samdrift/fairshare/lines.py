@@ -74,9 +74,11 @@ class Line(Generic[P]):
             self.weight += place.weight
         self._stamp = stamp = self._stamp + 1
         place.stamps[lane] = stamp
-        if not keep_turn:
-            place.turns[lane] = stamp
-        heappush(heap, (place.u, place.turns[lane], stamp, place))
+        if keep_turn:
+            turn = place.turns[lane]
+        else:
+            turn = place.turns[lane] = stamp
+        heappush(heap, (place.u, turn, stamp, place))
         if len(heap) > 2 * self.live + _SLACK:
             heap[:] = filter(self._holds, heap)
             heapify(heap)

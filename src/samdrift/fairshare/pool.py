@@ -3,7 +3,9 @@ replicas can stand in for each other."""
 
 from __future__ import annotations
 
+from samdrift.fairshare.adapters import Adapted
 from samdrift.fairshare.amounts import LONGEST, clamped
+from samdrift.fairshare.aside import Aside
 from samdrift.fairshare.backfill import Backfill
 from samdrift.fairshare.cost import Habits
 from samdrift.fairshare.drain import Drain
@@ -23,29 +25,33 @@ from samdrift.fairshare.turns import Turns
 class Pool:
     """See the module. `protected` counts the requests in flight that headroom is kept for."""
 
-    __slots__ = ("backfill", "drain", "habits", "model", "nominal", "protected", "seats", "spread", "stock", "turns")
+    __slots__ = (
+        "adapted", "aside", "backfill", "drain", "habits", "model", "nominal", "protected", "seats", "spread", "stock", "turns",
+    )  # fmt: skip
 
     def __init__(self, model: str, at: float) -> None:
         self.model = model
         self.nominal = Nominal(at)
         self.turns = Turns(self.nominal)
+        self.aside = Aside(self.turns)
         self.seats = Seats()
         self.stock = Stock()
         self.habits = Habits()
         self.drain = Drain()
         self.protected = Smoothed()
         self.backfill = Backfill()
+        self.adapted = Adapted()
         self.spread = Spread()
 
     @property
     def waiting(self) -> int:
-        """How many wait for this model."""
-        return self.turns.root.waiting
+        """How many wait for this model, in line or not."""
+        return self.turns.root.waiting + len(self.adapted.held)
 
     @property
     def deserted(self) -> bool:
         """Whether nobody waits or runs here and no replica is known."""
-        return not self.turns.root.busy and not any(self.seats.berths)
+        return not self.turns.root.busy and not self.adapted.held and not any(self.seats.berths)
 
     def hopeless(self, now: float) -> bool:
         """Whether no replica is up, coming, or gone for so short a time that it may come back."""

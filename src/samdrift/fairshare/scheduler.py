@@ -23,7 +23,9 @@ from samdrift.fairshare.stimuli import (
     Arrived,
     Effect,
     EngineSaid,
+    Finished,
     FleetChanged,
+    Progress,
     Reshaped,
     Restored,
     Snapshot,
@@ -71,6 +73,8 @@ class Scheduler:
 
     def _note(self, stimulus: Stimulus) -> None:
         match stimulus:
+            case Finished() | Progress():  # most of what comes
+                self.floor.note(stimulus)
             case FleetChanged():
                 self._refit(stimulus.fleet)
             case Reshaped():
@@ -132,10 +136,13 @@ class Scheduler:
         return pool.waiting if pool is not None else 0
 
     def waiting_by_organisation(self, model: str) -> dict[str, int]:
-        """How many wait for this model, by organisation, where any do. O(organisations)."""
+        """How many wait for this model, by organisation, where any do. O(organisations, and who is held for an adapter)."""
         pool = self.floor.pools.get(model)
         members = pool.turns.root.children if pool is not None else {}
-        return {name: member.waiting for name, member in members.items() if member.waiting}
+        found = {name: member.waiting for name, member in members.items() if member.waiting}
+        for waiter in () if pool is None else pool.adapted.held.values():
+            found[waiter.organisation] = found.get(waiter.organisation, 0) + 1
+        return found
 
     def demand(self, at: float) -> list[Demand]:
         """Who waits for which model, for whoever decides which models to load. O(organisations that wait)."""
@@ -169,12 +176,13 @@ class Scheduler:
             return
         for waiter in floor.room.overdue(now):
             # Where no replica is up it is not the share that was in use.
-            up = floor.pools[waiter.model].seats.total > 0
+            pool = floor.pools[waiter.model]
+            up = pool.seats.total > 0 and pool.seats.serves(waiter.adapter)
             if not up and floor.room.chill(waiter, now):
                 continue
             floor.refuse_waiter(waiter, Reason.WAITED_TOO_LONG if up else Reason.NO_REPLICA)
         for waiter in floor.room.aged(now):
-            floor.pools[waiter.model].turns.promote(waiter)
+            floor.promote(waiter)
 
     def _open(self) -> None:
         for model, until in list(self._shut.items()):
@@ -214,6 +222,7 @@ class Scheduler:
                 floor.lapse(running)
             if pool.seats.hope_ends is not None:
                 self._forlorn[model] = pool
+            floor.refit(pool)
             floor.due(pool)
             floor.stir(pool)
         self._give_up()
@@ -247,6 +256,8 @@ class Scheduler:
                 if name not in tree.organisations:
                     for waiter in list(member.waiters()):
                         floor.refuse_waiter(waiter, Reason.INVALID_KEY)
+            for waiter in [waiter for waiter in pool.adapted.held.values() if waiter.organisation not in tree.organisations]:
+                floor.refuse_waiter(waiter, Reason.INVALID_KEY)
             floor.due(pool)
             floor.stir(pool)
         weights = {(model, name): weight for model, pool in floor.pools.items() for name, weight in pool.turns.weights.items()}

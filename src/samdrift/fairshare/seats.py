@@ -15,6 +15,7 @@ COMEBACK = 30.0
 """Seconds for which a model is still hoped for after its last replica went: restarts are shorter than that.
 Also the guess that a caller is given when no replica is up."""
 _AT_HOME, _FREE = 0.6, 0.4  # what counts in the choice of a replica: that it knows the session, and how free it is
+_SOUGHT, _NOWHERE = 2.0, -2.0  # and that others may need it more than this one, which comes before both
 _EVERY = 1.0  # seconds
 _HOPEFUL = frozenset({ReplicaState.UP, ReplicaState.STARTING, ReplicaState.ASLEEP})
 
@@ -24,13 +25,14 @@ class Berth:
     None where seats are all that counts."""
 
     __slots__ = (
-        "_corrected_at", "_put_off", "_waited", "known", "memory", "offered", "replica", "running", "seats",
+        "_corrected_at", "_put_off", "_waited", "adapters", "known", "memory", "offered", "replica", "running", "seats",
         "shut_until",
     )  # fmt: skip
 
     def __init__(self, replica: Replica, *, known: bool = True) -> None:
         self.replica = replica
         self.known = known
+        self.adapters = frozenset(name for name, _ in replica.adapters)
         self.running: dict[str, Running] = {}
         self.offered = max(0, replica.seats) if replica.state is ReplicaState.UP else 0
         """Seats that it has: none unless it is up."""
@@ -94,13 +96,19 @@ class Berth:
 class Seats:
     """See the module. `free` and `total` count the seats of replicas that are up."""
 
-    __slots__ = ("_berths", "_portions", "_tried", "free", "hope_ends", "memory", "offered", "total", "up")
+    __slots__ = (
+        "_adapters", "_all_have", "_berths", "_coming", "_portions", "_tried", "_untried", "free", "hope_ends", "memory",
+        "offered", "total", "up",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._berths: dict[str, Berth] = {}
         # Those that take only a part of what comes, for others are up; and whose turn it is.
         self._tried: tuple[Berth, ...] = ()
         self._portions = Portions()
+        # Adapters: those that some replica has that is up, that all of these have, that some have that are not just tried, and
+        # those that some will have.
+        self._adapters = self._all_have = self._untried = self._coming = frozenset[str]()
         self.free = 0
         self.total = 0
         self.offered = 0.0
@@ -111,8 +119,8 @@ class Seats:
         self.memory = 0.0
         """Tokens that all caches hold together; 0 if any has no bound."""
         self.hope_ends: float | None = float("-inf")
-        """When hope ends that a seat will come; None while a replica is up, starting, or asleep until it is asked for, -inf if
-        none ever was."""
+        """When hope ends that a seat will come; None while a replica is up, starting, asleep until it is asked for, or drains
+        so that another can take its place; -inf if none ever was."""
 
     @property
     def berths(self) -> Iterable[Berth]:
@@ -126,34 +134,51 @@ class Seats:
 
     def place(
         self, need: Need | None, now: float, pace: float, *, session: str | None = None, fenced: Berth | None = None,
-        spare: float = 0.0,
+        spare: float = 0.0, adapter: str | None = None,
     ) -> Berth | None:  # fmt: skip
         """Where a request goes, of the replicas with a free seat and, for what it needs, room in their cache: where its
         session is at home, if that is not much fuller than the others; else the one with the largest part of its seats
         free, the first by name among equals. None if nowhere. One that is tried takes it if it is its turn, and never else.
+        One that asks for an `adapter` goes where that is had, to one that is tried also out of its turn if nobody else has it;
+        and those that any replica can serve leave alone, if they can, those replicas that have what others have not.
         `fenced` is kept for somebody else. O(replicas of the model), of which there are a few."""
-        best, most = None, 0.0
+        best, most = None, _NOWHERE
         if not self.free:
             return None
         home = self._home(session) if session else None
+        anywhere = adapter is None or adapter in self._all_have
         for berth in self._berths.values():
             free = berth.free
-            if not free or berth is fenced or now < berth.shut_until:
+            if not free or berth is fenced or now < berth.shut_until or not (adapter is None or adapter in berth.adapters):
                 continue
             if self._tried and berth in self._tried:
-                if self._portions.turn(berth.replica.name) and (
-                    berth.memory is None or need is None or berth.memory.fits(need, now, pace, spare)
-                ):
+                turn = self._portions.turn(berth.replica.name) or not (anywhere or adapter in self._untried)
+                if turn and (berth.memory is None or need is None or berth.memory.fits(need, now, pace, spare)):
                     return berth
                 continue
             score = _FREE * free / berth.seats + (_AT_HOME if berth is home else 0.0)
+            if anywhere and len(berth.adapters) > len(self._all_have):
+                score -= _SOUGHT
             if score > most and (berth.memory is None or need is None or berth.memory.fits(need, now, pace, spare)):
                 best, most = berth, score
         return best
 
-    def roomiest(self) -> Berth | None:
-        """The replica where a request that fits nowhere will fit first, as far as one can tell: the least reserved."""
-        up = [berth for berth in self._open() if berth.memory is not None]
+    def serves(self, adapter: str | None) -> bool:
+        """Whether a request for this adapter is to stand in line: a replica that is up has it, or none is up."""
+        return adapter is None or not self.up or adapter in self._adapters
+
+    def hopes_for(self, adapter: str | None) -> bool:
+        """Whether a replica has this adapter, or will."""
+        return adapter is None or self.serves(adapter) or adapter in self._coming
+
+    def has_seat(self, adapter: str, fenced: Berth | None = None) -> bool:
+        """Whether a seat is free where this adapter is had, on another replica than `fenced`. O(replicas of the model)."""
+        return any(berth.free and adapter in berth.adapters and berth is not fenced for berth in self._berths.values())
+
+    def roomiest(self, adapter: str | None = None) -> Berth | None:
+        """The replica where a request (for this adapter) that fits nowhere will fit first, as far as one can tell: the least
+        reserved."""
+        up = [berth for berth in self._open() if berth.memory is not None and (adapter is None or adapter in berth.adapters)]
         return min(up, key=_part_reserved, default=None)
 
     def find(self, replica: str, model: str) -> Berth:
@@ -211,10 +236,11 @@ class Seats:
                 berth.go_on_from(before)
                 del old[name]
         self.count()
-        if any(b.replica.state in _HOPEFUL for b in self._berths.values()):
+        if any(b.replica.state in _HOPEFUL or b.replica.followed for b in self._berths.values()):
             self.hope_ends = None
         elif hoped:
             self.hope_ends = now + COMEBACK
+        self._survey()
         lost = [running for berth in old.values() for running in berth.running.values()]
         for berth in old.values():
             berth.running = {}
@@ -228,6 +254,16 @@ class Seats:
         for berth in self._tried:
             berth.offered = berth.seats = seats_of(berth.replica.portion, others, berth.offered)
         self._portions.tried({berth.replica.name: berth.replica.portion for berth in self._tried})
+
+    def _survey(self) -> None:
+        """Find out which adapters are had, and which will be."""
+        up = [berth for berth in self._berths.values() if berth.offered]
+        self._adapters = frozenset[str]().union(*(berth.adapters for berth in up))
+        self._all_have = up[0].adapters.intersection(*(berth.adapters for berth in up)) if up else frozenset()
+        self._untried = frozenset[str]().union(*(berth.adapters for berth in up if berth not in self._tried))
+        hopeful = [berth for berth in self._berths.values() if berth.replica.state in _HOPEFUL]
+        self._coming = frozenset[str]().union(*(berth.replica.coming for berth in self._berths.values()),
+            *(berth.adapters for berth in hopeful))  # fmt: skip
 
     def _open(self) -> list[Berth]:
         """The replicas that are up and not just tried."""

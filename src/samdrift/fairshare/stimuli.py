@@ -36,7 +36,8 @@ class Tokens:
 @dataclass(frozen=True, slots=True)
 class Arrived:
     """A request that may be served asks for its turn. `ticket` is unique for all time. `session` is a keyed hash that
-    requests of one conversation share, if it is known: they go to the same replica where that costs nobody a turn."""
+    requests of one conversation share, if it is known: they go to the same replica where that costs nobody a turn. `adapter`
+    is the one over the model that is asked for, if any: only replicas that have it can serve it."""
 
     ticket: str
     model: str
@@ -47,6 +48,7 @@ class Arrived:
     priority: Priority
     at: float
     session: str | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

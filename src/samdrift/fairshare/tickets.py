@@ -21,7 +21,7 @@ PRIORITIES: tuple[Priority, ...] = tuple(RANKS)
 class Waiter:
     """A request in line. `rank` is the priority it came with and `standing` the one it counts as now (age lifts it).
     `asked` is its input in tokens, `cached` what of that the engine is said to know still (None: nobody said), `most` the
-    client's limit of output in tokens; `expected` its cost when it came."""
+    client's limit of output in tokens; `expected` its cost when it came; `adapter` the only one it can be served with."""
 
     ticket: str
     model: str
@@ -36,6 +36,7 @@ class Waiter:
     leaf: Leaf
     cached: float | None = None
     session: str | None = None
+    adapter: str | None = None
     standing: int = field(init=False)
 
     def __post_init__(self) -> None:

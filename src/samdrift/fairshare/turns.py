@@ -33,10 +33,11 @@ forgotten.)
 
 **Exceptions, by design.** A ticket resumed from an earlier life while others wait is charged out of turn. Whoever was
 blocked by a limit of its own (`borrow`) is lifted when it may go on, and the time it was blocked is its own. Where all
-seats that are left are kept (`lend`), only those who keep them go on. Backfill past a giant request (`dispatch`) adds at
-most its budget. Between the two classes there is no such bound: the first class passes batch in profile as long as it is
-itself in profile and not ahead by more than Λ, and borrowed interactive requests go before borrowed batch,
-however long; that is protected within its share (band 1), by age and, inside its organisation, by the floor of 5 %.
+seats that are left are kept (`lend`), only those who keep them go on. Backfill past a giant request (`dispatch`) adds
+at most its budget. Who asks for an adapter is passed to seats where that is not had (`adapters`). Between the two
+classes there is no such bound: the first class passes batch in profile as long as it is itself in profile and not ahead
+by more than Λ, and borrowed interactive requests go before borrowed batch, however long; that is protected within its
+share (band 1), by age and, inside its organisation, by the floor of 5 %.
 
 **Guarantee.** While f waits continuously in the first class and all others ask in it too, of X served by the pool it is
 charged A_f ≥ φ_f·X − w_f·K with K = Λ + 2Ĉ + 4Ē and φ_f = w_f/W: every other g has A_g ≤ w_g(u_g(t₂) − s_g), where s_g
@@ -216,6 +217,24 @@ class Turns:
                 line.put(member)
         self.bands.judge(member)
 
+    def set_aside(self, waiter: Waiter) -> None:
+        """The line of its key and standing is passed, and whatever has nobody else in line: until it is put back. O(1)."""
+        standing, project, member = waiter.standing, project_of(waiter.leaf), member_of(waiter.leaf)
+        project.lines[standing].take(waiter.leaf)
+        if not project.lines[standing].live:
+            member.lines[standing].take(project)
+        lane = CLASS_OF[standing]
+        if not any(line.live for line, at in zip(member.lines, CLASS_OF, strict=True) if at == lane):
+            self.root.classes[lane].take(member)
+
+    def put_back(self, waiter: Waiter) -> None:
+        """It stands in line where it stood, and nobody was served there meanwhile."""
+        standing, project, member = waiter.standing, project_of(waiter.leaf), member_of(waiter.leaf)
+        project.lines[standing].put(waiter.leaf)
+        member.lines[standing].put(project)
+        self.root.classes[CLASS_OF[standing]].put(member)
+        self.bands.judge(member)
+
     def stand(self, organisation: str, u: float) -> None:
         """An organisation had been served to `u` in an earlier life."""
         member = self.root.children.get(organisation)
@@ -311,11 +330,16 @@ class Turns:
             member.owed = 0.0
 
 
-def member_of(leaf: Leaf) -> Member:
-    """The organisation above a key."""
+def project_of(leaf: Leaf) -> Project:
+    """The project above a key."""
     project = leaf.parent
     assert project is not None  # noqa: S101 - the tree is three deep
-    member = project.parent
+    return project
+
+
+def member_of(leaf: Leaf) -> Member:
+    """The organisation above a key."""
+    member = project_of(leaf).parent
     assert isinstance(member, Member)  # noqa: S101 - the tree is three deep
     return member
 

@@ -33,8 +33,8 @@ class View:
 
     def waiting_of(self, organisation: str) -> int:
         """How many of this organisation wait."""
-        member = self._member(organisation)
-        return 0 if member is None else member.waiting
+        queue = self._room.queues.get((self._pool.model, organisation))
+        return 0 if queue is None else queue.length
 
     def running_of(self, organisation: str) -> int:
         """How many of this organisation have a seat."""

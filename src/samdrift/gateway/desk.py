@@ -36,23 +36,22 @@ from samdrift.fairshare.stimuli import (
 )  # fmt: skip
 from samdrift.gateway.abilities import estimate_of, unable
 from samdrift.gateway.account import Account
-from samdrift.gateway.explaining import Decisions, own_requests, part, spelt
-from samdrift.gateway.listener import MAX_DEPTH
-from samdrift.gateway.naming import adapters_up, lacks, naming
+from samdrift.gateway.alarm import Alarm
+from samdrift.gateway.explaining import Decisions
+from samdrift.gateway.open_tickets import OpenTickets
 from samdrift.gateway.questions import Allow, Answer, Deny, OpenTicket, Question, Turn, Witness
+from samdrift.gateway.refusals import Refusals
+from samdrift.gateway.screening import Objection, screen
+from samdrift.gateway.seating import Seating
 from samdrift.gateway.settlement import Receipt
 from samdrift.gateway.shares import Shares
-from samdrift.gateway.slots import Slots, domain_of
 from samdrift.spec.document import Spec
-from samdrift.spec.fleet import Fleet, Replica
+from samdrift.spec.fleet import Fleet
 from samdrift.spec.names import Named
 from samdrift.spec.problems import Reason
 from samdrift.spec.usage import Outcome
 
 _GONE_KEPT = 1_000  # callers who had gone before their question was read; it comes within milliseconds, if at all
-_ISSUER_BACK = 5.0  # seconds; an issuer that is away is asked again within these
-_SOON = 5.0  # seconds; a replica that has the adapter is up within about these
-_LOOK = 1.0  # seconds; asking the scheduler after each event when it is due next would cost more than the event
 
 
 @dataclass(slots=True)
@@ -84,26 +83,17 @@ class Desk:
         held: Callable[[str], None] = lambda _: None, hope: Callable[[str], float | None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._spec, self._roster, self._witness, self._clock, self._wall = spec, roster, witness, clock, wall
-        self._fleet: dict[str, Replica] = {}
+        self._record, self._seen, self._user, self._held = record, seen, user, held
         self._scheduler = Scheduler(tree_of(spec), Fleet(), clock())
+        self._alarm = Alarm(self._scheduler, clock)
         self._shares = Shares(self._scheduler, clock())
         self._decisions = Decisions()
-        self._record, self._seen, self._user, self._salt = record, seen, user, salt
-        self._held, self._hope = held, hope
-        self._slots = Slots()
-        # By model, the adapters that those of its replicas have that are up, where any is.
-        self._adapters: dict[str, frozenset[str]] = {}
-        # By replica, when a request last began or ended on it.
-        self._used: dict[str, float] = {}
+        self._refusals = Refusals(self._scheduler, self._shares, self._decisions, witness, clock, wall, hope)
+        self._seating = Seating(clock, salt)
         self._pending: dict[str, _Pending] = {}
-        self._open: dict[str, OpenTicket] = {}
-        # By open ticket, how many tokens of output its engine has said so far, where it says so on the way.
-        self._written: dict[str, int] = {}
+        self._open = OpenTickets(clock)
         self._gone: dict[str, None] = {}
         self._closing = False
-        self._due: float | None = None
-        self._sooner = asyncio.Event()
-        self._settling: list[asyncio.Future[None]] = []
 
     # -- questions ---------------------------------------------------------------------------------------------
 
@@ -118,7 +108,7 @@ class Desk:
             return pending.answer
         self._shares.waits(pending.arrived.model, pending.arrived.organisation, pending.arrived.at, returning=returning)
         pending.waiter = asyncio.get_running_loop().create_future()
-        self._sooner.set()
+        self._alarm.reset()
         self._held(pending.arrived.model)
         return pending.waiter
 
@@ -134,91 +124,45 @@ class Desk:
 
     def leave(self, ticket: str) -> None:
         """The caller hung up before our answer reached it."""
-        self._leave(ticket, self._pending.pop(ticket, None), self._open.pop(ticket, None))
-        self._tell_drained()
+        self._leave(ticket, self._pending.pop(ticket, None), self._open.end(ticket))
 
     def _leave(self, ticket: str, pending: _Pending | None, opened: OpenTicket | None) -> None:
-        self._slots.end(ticket, self._clock(), whole=False)
-        self._written.pop(ticket, None)
+        self._seating.end(ticket, whole=False)
         self._decisions.left(ticket, self._wall())
         self._handle(Left(ticket, self._clock()), None if opened is None else opened.account)
         if pending is not None:
             self._shares.departed(pending.arrived.model, pending.arrived.organisation)
 
     def _screen(self, question: Question) -> _Pending | Deny:
-        """Who asks, is the body sound, may they: all that needs no turn. In this order, so that a stranger learns
-        nothing."""
-        ticket, asked = question.ticket, question.model
+        """All that needs no turn."""
+        ticket, deny = question.ticket, self._refusals.deny
         if self._closing:
-            return self._deny(ticket, Reason.SHUTTING_DOWN, None, {}, retry_after=2)
-        principal = self._roster.decide(question.authorization, self._wall(), question.certificate)
-        if isinstance(principal, Refusal):
-            again = _ISSUER_BACK if principal.reason is Reason.ISSUER_UNAVAILABLE else None
-            return self._deny(ticket, principal.reason, None, dict(principal.named), retry_after=again)
+            return deny(ticket, Reason.SHUTTING_DOWN, None, {}, retry_after=2)
+        screened = screen(question, self._roster, self._spec, self._wall())
+        if isinstance(screened, Objection):
+            if screened.principal is not None:
+                self._seen(screened.principal)
+            return deny(ticket, screened.reason, screened.principal, screened.named, retry_after=screened.retry_after)
+        principal, asked = screened
         self._seen(principal)
-        if question.fault is not None:
-            named = {"field": question.detail, "limit": str(MAX_DEPTH), "path": question.path}
-            return self._deny(ticket, question.fault, principal, named)
-        found = self._roster.find(principal, asked)
-        if isinstance(found, Refusal):
-            return self._deny(ticket, found.reason, principal, dict(found.named))
-        refusal = self._roster.may_ask_at(principal, question.path)
-        if refusal is not None:
-            return self._deny(ticket, refusal.reason, principal, dict(refusal.named))
-        model = found.model
-        refusal = unable(question, found, self._spec, lambda: self._roster.listing(principal))
-        if refusal is not None:
-            return self._deny(ticket, refusal.reason, principal, dict(refusal.named))
-        if found.is_adapter and found.name not in self._adapters.get(model, (found.name,)):
-            # Its engines are up and do not have it yet: those that will are on their way.
-            return self._deny(ticket, Reason.NO_REPLICA, principal, {"model": found.name}, retry_after=self._hope(model) or _SOON)
-        known = any(ticket in tickets for tickets in (self._pending, self._open, self._gone))
-        if known or self._scheduler.lapsed(ticket):
+        if ticket in self._pending or ticket in self._open or ticket in self._gone or self._scheduler.lapsed(ticket):
             # If its receipt came before its question was read, nobody is there any more. Else it is not Envoy who asks:
             # Envoy makes tickets at random, never the same one twice.
-            return self._deny(ticket, Reason.BAD_PROTOCOL, principal, {})
+            return deny(ticket, Reason.BAD_PROTOCOL, principal, {})
         project = self._spec.organisations[principal.organisation].projects.get(principal.project)
-        return _Pending(question, principal, found, Arrived(
-            ticket=ticket, model=model, organisation=principal.organisation, project=principal.project, key=principal.line,
-            estimate=estimate_of(question, self._spec.models[model]),
-            priority=principal.scope.at_most(project.priority if project else "interactive"), at=self._clock()))  # fmt: skip
-
-    def _deny(
-        self, ticket: str, reason: Reason, principal: Principal | None, named: dict[str, str], *,
-        retry_after: float | None = None, waited: float = 0.0,
-    ) -> Deny:  # fmt: skip
-        organisation = principal.organisation if principal else None
-        self._witness.refused(reason, organisation, named.get("model"))
-        if reason is not Reason.BAD_PROTOCOL:  # whose ticket that is, nobody knows
-            self._decisions.refused(ticket, self._wall(), reason, organisation, named, retry_after=retry_after, waited=waited)
-        return Deny(ticket, reason, named, retry_after, waited)
-
-    def _turn_away(self, pending: _Pending, effect: Refuse) -> Deny:
-        """No turn, and how its organisation stands: of the others it is told nothing."""
-        model, organisation = pending.arrived.model, pending.arrived.organisation
-        named = {"model": pending.named.name, "waited": spelt(effect.waited)}
-        share = ahead = None
-        if effect.reason in (Reason.QUEUE_FULL, Reason.WAITED_TOO_LONG):
-            share = self._shares.due(model, organisation)
-            ahead, _ = self._shares.ahead(model, organisation, pending.arrived.priority)
-            expected = self._scheduler.expected_wait(model, organisation)
-            named |= {"share": part(share), "used": part(self._shares.used(model, organisation, self._clock())),
-                "ahead": own_requests(ahead), "expected": "?" if expected is None else spelt(expected)}  # fmt: skip
-        left = self._hope(model) if effect.reason is Reason.NO_REPLICA else None
-        denied = self._deny(effect.ticket, effect.reason, pending.principal, named,
-            retry_after=effect.retry_after if left is None else left, waited=effect.waited)  # fmt: skip
-        return dataclasses.replace(denied, share=share, ahead=ahead)
+        return _Pending(question, principal, asked, Arrived(
+            ticket=ticket, model=asked.model, organisation=principal.organisation, project=principal.project, key=principal.line,
+            estimate=estimate_of(question, self._spec.models[asked.model]),
+            priority=principal.scope.at_most(project.priority if project else "interactive"), at=self._clock(),
+            adapter=asked.name if asked.is_adapter else None))  # fmt: skip
 
     # -- receipts ----------------------------------------------------------------------------------------------
 
     def settle(self, receipt: Receipt) -> None:
         """A request has ended. Settles its ticket, once; a receipt for a ticket that was settled changes nothing here (and
         nothing in the ledger, whose rows are unique by ticket)."""
-        opened = self._open.pop(receipt.ticket, None)
-        self._written.pop(receipt.ticket, None)
-        self._slots.end(receipt.ticket, self._clock(), whole=receipt.account is not None and receipt.outcome is Outcome.COMPLETED)
-        if opened is not None:
-            self._used[opened.account.replica] = self._clock()
+        opened = self._open.end(receipt.ticket, ran=True)
+        self._seating.end(receipt.ticket, whole=receipt.account is not None and receipt.outcome is Outcome.COMPLETED)
         if receipt.account is None:
             if opened is not None:
                 # The client left while our answer was on its way: Envoy dropped it and no engine saw the request.
@@ -230,7 +174,6 @@ class Desk:
                 return
             # Else it left while it waited, and its receipt was faster than the end of its question: no turn for it.
             self._leave(receipt.ticket, self._pending.pop(receipt.ticket, None), opened)
-            self._tell_drained()
             return
         self._witness.receipt("settled" if opened is not None else "late")
         self._handle(Finished(receipt.ticket, receipt.owed, self._clock()), receipt.account)
@@ -238,23 +181,19 @@ class Desk:
         if usage is not None:
             self._witness.settled(usage)
             self._decisions.settled(usage)
-        self._tell_drained()
 
     def progress(self, ticket: str, output: int) -> None:
         """A stream goes on: its engine has said so many tokens by now. Settles nothing and is in no ledger. Of a ticket that is
         not open, and of a count that has not grown, nothing is said on: an engine that hangs does not keep its lease. O(1)."""
-        if ticket in self._open and output > self._written.get(ticket, 0):
-            self._written[ticket] = output
+        if self._open.grown(ticket, output):
             self._handle(Progress(ticket, output, self._clock()))
 
     # -- changes -----------------------------------------------------------------------------------------------
 
     def fleet_changed(self, fleet: Fleet) -> None:
         """Replicas came, went or changed."""
-        self._fleet = {replica.name: replica for replica in fleet.replicas}
-        self._used = {name: at for name, at in self._used.items() if name in self._fleet}
-        self._adapters = adapters_up(fleet)
-        self._slots.fleet_changed(fleet.replicas)
+        self._open.fleet_changed(fleet)
+        self._seating.fleet_changed(fleet)
         self._handle(FleetChanged(fleet, self._clock()))
 
     def hear(self, said: EngineSaid) -> None:
@@ -276,19 +215,19 @@ class Desk:
             principal = roster.decide(pending.question.authorization, self._wall(), pending.question.certificate)
             if isinstance(principal, Refusal):
                 self._handle(Left(ticket, self._clock()))
-                self._answer(pending, self._deny(ticket, principal.reason, pending.principal, dict(principal.named)))
+                self._answer(pending, self._refusals.deny(ticket, principal.reason, pending.principal, dict(principal.named)))
 
     def gateway_lost(self) -> None:
         """Envoy died: what ran through it is gone and no receipt will come but those already on their way."""
-        for opened in list(self._open.values()):
+        for opened in self._open.all():
             self._lapse(opened)
             self._handle(Finished(opened.ticket, None, self._clock()))
 
     def resume(self, opened: OpenTicket) -> None:
         """A ticket of an earlier life of the desk still runs: it holds its seat until its receipt or its lease ends."""
-        self._open[opened.ticket] = opened
+        self._open.resume(opened)
         a = opened.account
-        self._slots.resume(opened.ticket, a.replica, opened.slot, self._clock())
+        self._seating.resume(opened.ticket, a.replica, opened.slot)
         self._handle(Resumed(opened.ticket, a.served_by, a.organisation, a.project, a.key, a.replica, opened.charged,
             self._clock()))  # fmt: skip
 
@@ -299,14 +238,11 @@ class Desk:
             if ticket not in self._pending:
                 continue  # answered meanwhile: time had passed, too
             self._handle(Left(ticket, self._clock()))
-            self._answer(pending, self._deny(ticket, Reason.SHUTTING_DOWN, pending.principal, {}, retry_after=2))
+            self._answer(pending, self._refusals.deny(ticket, Reason.SHUTTING_DOWN, pending.principal, {}, retry_after=2))
 
     async def drained(self, replica: str | None = None) -> None:
         """Returns when no ticket is open on this replica (on any, for None)."""
-        while any(replica in (None, o.account.replica) for o in self._open.values()):
-            future = asyncio.get_running_loop().create_future()
-            self._settling.append(future)
-            await future
+        await self._open.drained(replica)
 
     # -- what is so --------------------------------------------------------------------------------------------
 
@@ -337,7 +273,7 @@ class Desk:
         # What an earlier life left in the same recording runs no longer, or is resumed below.
         yield FleetChanged(Fleet(), at)
         yield Reshaped(scheduler.tree, at)
-        yield FleetChanged(Fleet(tuple(self._fleet.values())), at)
+        yield FleetChanged(self._seating.fleet, at)
         for lease in scheduler.leases():
             yield Resumed(lease.ticket, lease.model, lease.organisation, lease.project, lease.key, lease.replica,
                 lease.charged, at)  # fmt: skip
@@ -348,16 +284,12 @@ class Desk:
     def used(self) -> dict[str, tuple[int, float]]:
         """By replica: how many requests run on it, and when one last began or ended there, by the desk's clock; only where any
         ever did. O(replicas and open tickets)."""
-        running: dict[str, int] = {}
-        for opened in self._open.values():
-            running[opened.account.replica] = running.get(opened.account.replica, 0) + 1
-        now = self._clock()
-        return {name: (running.get(name, 0), now if name in running else self._used[name]) for name in {*self._used, *running}}
+        return self._open.used()
 
     @property
     def open_tickets(self) -> tuple[OpenTicket, ...]:
         """Admitted, not settled."""
-        return tuple(self._open.values())
+        return self._open.all()
 
     def opened(self, ticket: str) -> OpenTicket | None:
         """An admitted ticket that is not settled; None if it is none."""
@@ -372,15 +304,7 @@ class Desk:
 
     async def run(self) -> None:
         """Tells the scheduler that time has passed, when it matters to it. Runs until cancelled."""
-        while True:
-            due = self._due = self._scheduler.next_tick()
-            self._sooner.clear()
-            try:
-                async with asyncio.timeout(None if due is None else min(_LOOK, max(0.0, due - self._clock()) + 0.001)):
-                    await self._sooner.wait()
-            except TimeoutError:
-                if due is not None and due <= self._clock():
-                    self._handle(Ticked(self._clock()))
+        await self._alarm.run(lambda: self._handle(Ticked(self._clock())))
 
     def _handle(self, stimulus: Stimulus, account: Account | None = None) -> None:
         """Tell the scheduler, and do what it says. `account` is that of the ticket in question, if it was admitted."""
@@ -388,9 +312,7 @@ class Desk:
             self._record(stimulus)
         for effect in self._scheduler.handle(stimulus):
             self._carry_out(effect, stimulus, account)
-        soon = self._scheduler.soon
-        if self._due is None or (soon is not None and soon < self._due):
-            self._sooner.set()
+        self._alarm.look()
 
     def _carry_out(self, effect: Effect, cause: Stimulus, account: Account | None) -> None:
         match effect:
@@ -400,7 +322,7 @@ class Desk:
                 pending = self._pending[effect.ticket]
                 if effect.reason is Reason.NO_REPLICA and self._fall_back(pending):
                     return
-                self._answer(pending, self._turn_away(pending, effect))
+                self._answer(pending, self._refusals.no_turn(pending.arrived, pending.named, pending.principal, effect))
             case Lapse():
                 opened = self._open.get(effect.ticket)
                 if opened is not None:
@@ -437,40 +359,14 @@ class Desk:
         account = Account(who.organisation, who.project, who.key, named.name, effect.replica, question.path,
             pending.arrived.priority, effect.waited, question.size, self._user(who) if who.user else "",
             named.model if named.is_adapter else "")  # fmt: skip
-        replica = self._fleet[effect.replica]
-        if lacks(replica, named):
-            # Of several replicas this one has not been replaced yet.
-            refuse = Refuse(effect.ticket, Reason.NO_REPLICA, _SOON, effect.waited)
-            self._answer(pending, self._turn_away(pending, refuse))
-            self._handle(Left(effect.ticket, self._clock()))
-            return
-        slot, fields = self._apart(effect, pending, replica)
-        fields = ",".join(filter(None, (naming(replica, named, question.model), fields)))
-        self._open[effect.ticket] = OpenTicket(effect.ticket, account, effect.charged, self._wall(), slot)
-        self._used[effect.replica] = self._clock()
-        self._decisions.admitted(effect, cause)
+        organisation = self._spec.organisations.get(who.organisation)  # may have left while the request waited
+        sharing = "none" if organisation is None else organisation.prompt_cache
+        slot, fields = self._seating.take(effect.replica, question, who, named, sharing)
+        self._open.add(OpenTicket(effect.ticket, account, effect.charged, self._wall(), slot))
+        self._decisions.admitted(effect, cause, self._seating.trial(named.model))
         reclaimed = self._shares.admitted(account.served_by, account.organisation, effect.charged, cause.at)
         self._witness.admitted(effect.ticket, account, question.traceparent, Turn(effect.band, reclaimed))
         self._answer(pending, Allow(effect.ticket, effect.replica, account.text(), fields, effect.waited))
-
-    def _apart(self, effect: Admit, pending: _Pending, replica: Replica) -> tuple[int | None, str]:
-        """The seat it is told to take, if any, and what stands in front of its body, so that it profits from nobody's prompts but
-        those that its organisation lets it."""
-        question, who = pending.question, pending.principal
-        fields = replica.fields_stream if question.stream else replica.fields_plain
-        organisation = self._spec.organisations.get(who.organisation)  # may have left while the request waited
-        domain = domain_of("none" if organisation is None else organisation.prompt_cache, who.organisation, who.line)
-        if replica.salted:
-            salt = f'"cache_salt":"{self._salt(domain or f"{who.organisation}  {effect.ticket}")}"'
-            return None, f"{salt},{fields}" if fields else salt
-        # What one adapter has made of a prompt is of no use to another, nor to their base.
-        place = domain and f"{domain} {pending.named.name}"
-        taken = self._slots.take(effect.ticket, replica.name, place, self._clock())
-        if taken is None:
-            return None, fields
-        if taken.again and replica.again is not None:
-            fields = replica.again[question.stream]
-        return taken.slot, f'"id_slot":{taken.slot},{fields}'
 
     def _answer(self, pending: _Pending, answer: Answer) -> None:
         self._pending.pop(pending.question.ticket, None)
@@ -481,17 +377,9 @@ class Desk:
 
     def _lapse(self, opened: OpenTicket) -> None:
         """No receipt: the row says so, and an exact receipt that comes after all replaces it."""
-        self._open.pop(opened.ticket, None)
-        self._written.pop(opened.ticket, None)
-        self._slots.end(opened.ticket, self._clock(), whole=False)
+        self._open.end(opened.ticket)
+        self._seating.end(opened.ticket, whole=False)
         self._witness.receipt("lapsed")
         usage = opened.lapsed(self._wall())
         self._witness.settled(usage)
         self._decisions.settled(usage)
-        self._tell_drained()
-
-    def _tell_drained(self) -> None:
-        settling, self._settling = self._settling, []
-        for future in settling:
-            if not future.done():
-                future.set_result(None)

@@ -32,10 +32,10 @@ _BANDS = (
 
 @dataclass(slots=True)
 class Decision:
-    """What was decided about a ticket, and what was so when it came: `used` is the part its organisation had of what the
-    model served lately, `due` the part it is due, `ahead` how many of its organisation's own requests waited that were as
-    urgent or more, `others` how many of all others'. `at` is in Unix seconds, `waited` in seconds, `cleared` what made
-    its turn come. What is not known is None."""
+    """What was decided about a ticket, and what was so when it came: `used` is the part its organisation had of what the model
+    served lately, `due` the part it is due, `ahead` how many of its organisation's own requests waited that were as urgent or
+    more, `others` how many of all others'. `at` is in Unix seconds, `waited` in seconds, `cleared` what made its turn come,
+    `trial` the replica that was a new version on trial then, and its part of the requests. What is not known is None."""
 
     ticket: str
     at: float
@@ -52,6 +52,7 @@ class Decision:
     cleared: str | None = None
     waited: float | None = None
     replica: str | None = None
+    trial: tuple[str, float] | None = None
     reason: Reason | None = None
     named: dict[str, str] | None = None
     retry_after: float | None = None
@@ -78,12 +79,12 @@ class Decisions:
             arrived.ticket, at, arrived.organisation, arrived.project, arrived.model, arrived.priority, used, due, ahead,
             others))  # fmt: skip
 
-    def admitted(self, effect: Admit, cause: Stimulus) -> None:
-        """It is its turn, because of what has just happened."""
+    def admitted(self, effect: Admit, cause: Stimulus, trial: tuple[str, float] | None = None) -> None:
+        """It is its turn, because of what has just happened, while this replica was on `trial`."""
         decision = self._members.get(effect.ticket)
         if decision is not None:
             decision.state, decision.band, decision.replica = "admitted", effect.band, effect.replica
-            decision.waited, decision.cleared = effect.waited, _cleared(effect.ticket, cause)
+            decision.waited, decision.cleared, decision.trial = effect.waited, _cleared(effect.ticket, cause), trial
 
     def refused(
         self, ticket: str, at: float, reason: Reason, organisation: str | None, named: dict[str, str], *,
@@ -149,7 +150,7 @@ def told(decision: Decision, now: float) -> dict[str, Any]:
         "priority": decision.priority, "share": {"used": decision.used, "due": decision.due},
         "ahead": {"own": decision.ahead, "others": decision.others},
         "band": None if decision.band is None else BANDS[decision.band], "waited": decision.waited,
-        "cleared": decision.cleared, "replica": decision.replica, "reason": decision.reason,
+        "cleared": decision.cleared, "replica": decision.replica, "trial": _trial(decision), "reason": decision.reason,
         "retry_after": decision.retry_after, "usage": None if usage is None else _taken(usage),
         "words": words(decision, now),
     }  # fmt: skip
@@ -192,6 +193,7 @@ def words(decision: Decision, now: float) -> list[str]:
             said.append(f"The caller hung up after {spelt(d.waited or 0.0)}, before its turn came.")
         case _:
             said.append(_went_in(d))
+    said += _on_trial(d)
     if d.usage is not None:
         said.append(_ran(d.usage))
     elif d.state == "admitted":
@@ -220,6 +222,23 @@ def _went_in(decision: Decision) -> str:
         "the document changed": "until the document was changed",
     }.get(decision.cleared or "", "until its turn came")
     return f"It waited {spelt(decision.waited)}, {because}. {band}."
+
+
+def _on_trial(decision: Decision) -> list[str]:
+    if decision.trial is None:
+        return []
+    tried, portion = decision.trial
+    takes = f"which takes {part(portion)} of new requests while it is watched"
+    if decision.replica == tried:
+        return [f"It went to {tried}, a new version on trial, {takes}."]
+    return [f"It went to {decision.replica}, the version that serves; a new one was on trial on {tried}, {takes}."]
+
+
+def _trial(decision: Decision) -> dict[str, Any] | None:
+    if decision.trial is None:
+        return None
+    tried, portion = decision.trial
+    return {"replica": tried, "portion": portion, "answered": decision.replica == tried}
 
 
 def _ran(usage: Usage) -> str:

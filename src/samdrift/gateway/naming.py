@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samdrift.spec.fleet import Fleet, Replica, ReplicaState
+from samdrift.spec.fleet import Replica
 from samdrift.spec.names import Named
 
 
@@ -18,11 +18,3 @@ def lacks(replica: Replica, named: Named) -> bool:
     """Whether this replica has not got the adapter that is asked for."""
     return named.is_adapter and all(name != named.name for name, _ in replica.adapters)
 
-
-def adapters_up(fleet: Fleet) -> dict[str, frozenset[str]]:
-    """By model, the adapters that can be asked for now; no entry for a model of which no replica is up."""
-    found: dict[str, frozenset[str]] = {}
-    for replica in fleet.replicas:
-        if replica.state is ReplicaState.UP:
-            found[replica.model] = found.get(replica.model, frozenset()) | {name for name, _ in replica.adapters}
-    return found

@@ -9,12 +9,12 @@ import pwd
 from collections.abc import Awaitable, Callable, Generator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from samdrift.access.admin_tokens import AdminToken, token_id_of
 from samdrift.access.exporting import Head, lines
 from samdrift.access.keys import KEY_PATTERN
 from samdrift.access.roles import Actor, local_actor
+from samdrift.api.local import StatusSource
 from samdrift.api.v1.application import House, application
 from samdrift.api.v1.door import Asking, Door
 from samdrift.api.v1.problems import Denied, Kind
@@ -23,15 +23,15 @@ from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.runtime.auditing import KeyUnreadable, Seals, note
 from samdrift.runtime.clock import wall
-from samdrift.runtime.credentials import KeyDesk, TokenDesk
-from samdrift.runtime.happenings import Happenings
-from samdrift.runtime.persons import PeopleDesk
-from samdrift.runtime.privacy_desk import PrivacyDesk
-from samdrift.runtime.refusing import RefusalDesk
+from samdrift.runtime.credentials import LedgerKeys, LedgerTokens
+from samdrift.runtime.model_events import ModelEvents
+from samdrift.runtime.people import LedgerPeople
+from samdrift.runtime.privacy import LedgerPrivacy
+from samdrift.runtime.refusing import LedgerRefusedTokens
 from samdrift.runtime.remembering import Remembering
 from samdrift.runtime.revising import Revising, unavailable
-from samdrift.runtime.sights import AuditSights, DocumentSights, UsageSights
 from samdrift.runtime.signing_in import signing_in_key
+from samdrift.runtime.views import AuditView, DocumentView, UsageView
 from samdrift.spec.document import Spec
 from samdrift.spec.events import AuditEvent
 from samdrift.spec.fleet import Fleet
@@ -52,39 +52,23 @@ _API_KEY = Denied(Kind.UNAUTHENTICATED, "This is an API key, which is for models
     "with `sdadm-`.", headers=_CHALLENGE)  # fmt: skip
 
 
-class Standing:
-    """How all stands, by functions of the control plane."""
-
-    def __init__(self, status: Callable[[], dict[str, Any]], ticket: Callable[[str], Awaitable[dict[str, Any] | None]]) -> None:
-        self._status, self._ticket = status, ticket
-
-    def status(self) -> dict[str, Any]:
-        """How all stands."""
-        return self._status()
-
-    async def ticket(self, ticket: str) -> dict[str, Any] | None:
-        """What is known of a ticket; None: nothing."""
-        return await self._ticket(ticket)
-
-
 class Administration:
     """The administrative API of one running community. `by_session` is who knows sessions, where there is anybody; `confined`
     says whether engines are kept from the network, where it is known. Raises OSError if the key that sign-in shares with it
     cannot be read or made."""
 
     def __init__(self, ledger: Ledger, data: Path, spec: Callable[[], Spec], fleet: Callable[[], Fleet], revising: Revising,
-        standing: Standing, by_session: BySession | None = None, happenings: Happenings | None = None,
+        status: StatusSource, by_session: BySession | None = None, events: ModelEvents | None = None,
         confined: Callable[[], bool | None] = lambda: None) -> None:  # fmt: skip
         self._ledger, self._data, self._spec, self._by_session = ledger, data, spec, by_session
-        sights = DocumentSights(spec, fleet)
-        if happenings is None:
-            happenings = Happenings(spec, fleet)
-            happenings.close()
-        self._app = application(House(members=sights, models=sights, followed=happenings, keys=KeyDesk(ledger, spec),
-            refused_tokens=RefusalDesk(ledger, data, spec), privacy=PrivacyDesk(ledger, data, spec, confined),
-            usage=UsageSights(ledger),
-            people=PeopleDesk(ledger.people, spec), tokens=TokenDesk(ledger, spec), revisions=revising,
-            audit=AuditSights(ledger, self._export, self._note), standing=standing, refused=self._refused))  # fmt: skip
+        document, people = DocumentView(spec, fleet), LedgerPeople(ledger.people, spec)
+        if events is None:
+            events = ModelEvents(spec, fleet)
+            events.close()
+        self._app = application(House(members=document, models=document, followed=events, keys=LedgerKeys(ledger, spec),
+            refused_tokens=LedgerRefusedTokens(ledger, data, spec), privacy=LedgerPrivacy(ledger, data, spec, confined),
+            usage=UsageView(ledger), people=people, sessions=people, tokens=LedgerTokens(ledger, spec), revisions=revising,
+            audit=AuditView(ledger, self._export, self._note), status=status, refused=self._refused))  # fmt: skip
         repeats = Repeats(Remembering(ledger.answers), signing_in_key(data), wall)
         self.entrance = Door(self._app, self.who, repeats)
         """For those who come through the gateway."""

@@ -1,10 +1,12 @@
-"""Sealing the audit trail: its newest row is signed every minute, with a key that the database does not have.
+"""Sealing the audit trail: its newest row is signed within a second, with a key that the database does not have.
 
 In the folder `audit` of the data folder lie
 
     signing.key   the private key (Ed25519, PEM), mode 0600
     keys.txt      the public keys of all signing keys there ever were here, one a line in hexadecimal
     latest.json   the newest checkpoint, so that a database that is set back to an older state is noticed
+
+The database gets one checkpoint a minute, for exports; the seconds between are vouched for by `latest.json`.
 
 What was signed is compared with what is there before anything new is signed: a chain that somebody made up is never sealed.
 """
@@ -16,6 +18,7 @@ import contextlib
 import json
 import logging
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,11 +33,14 @@ from samdrift.access.chain import Checkpoint, Verdict, is_signed, public_key_of,
 from samdrift.ledger.audit import AuditTrail
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.runtime.clock import wall
+from samdrift.runtime.key_files import made_once
 from samdrift.spec.events import AuditEvent
 
 _log = logging.getLogger(__name__)
-_EVERY = 60.0  # seconds between seals
+_EVERY = 1.0  # seconds between seals
+_KEPT_EVERY = 60.0  # seconds between those that the database gets
 _FOLDER = "audit"
+_AWAY = "the ledger or the folder is away"
 
 
 class SealBroken(Exception):  # noqa: N818 - the name says what is so
@@ -59,9 +65,8 @@ class Seals:
     def signing_key(self) -> Ed25519PrivateKey:
         """The signing key; made if there is none. Raises KeyUnreadable."""
         path = self.folder / "signing.key"
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
-            self._make_key(path)
+            made_once(path, _fresh_key)
         try:
             key = load_pem_private_key(path.read_bytes(), None)
         except (OSError, ValueError, TypeError) as error:
@@ -70,17 +75,6 @@ class Seals:
             raise KeyUnreadable(f"{path} is no Ed25519 key")
         self._know(public_key_of(key))
         return key
-
-    def _make_key(self, path: Path) -> None:
-        made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        aside = self.folder / f".signing.key.{os.getpid()}"
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
-            out.write(made)
-            out.flush()
-            os.fsync(out.fileno())
-        with contextlib.suppress(FileExistsError):  # somebody was quicker: theirs is the key
-            path.hardlink_to(aside)
-        aside.unlink()
 
     def public_keys(self) -> tuple[bytes, ...]:
         """Whoever may have signed here. Raises KeyUnreadable."""
@@ -121,13 +115,17 @@ class Seals:
             json.dump(said, out)
         aside.replace(self.folder / "latest.json")
 
-    def seal(self, trail: AuditTrail, at: float) -> Checkpoint | None:
-        """Sign the newest row, if it is newer than what was signed and follows from it. None if there is nothing new.
+    def seal(self, trail: AuditTrail, at: float, *, keep: bool = True) -> Checkpoint | None:
+        """Sign the newest row, if it is newer than what was signed and follows from it. None if there is nothing new. With `keep`
+        the database gets the checkpoint, too.
 
         Raises SealBroken, KeyUnreadable, LedgerUnavailable or OSError.
         """
-        key, before = self.signing_key(), self.latest()
+        before = self.latest()
         seq, hash_ = trail.head()
+        if before is not None and (seq, hash_) == (before.seq, before.hash):
+            return None
+        key = self.signing_key()
         if before is not None:
             if seq < before.seq:
                 raise SealBroken(f"row {before.seq} of the audit trail was signed, and now it ends at row {seq}")
@@ -138,13 +136,11 @@ class Seals:
             if torn is not None:
                 raise SealBroken(f"row {torn} of the audit trail does not follow the one before it")
             seq, hash_ = rows[-1].seq, rows[-1].hash
-            if seq == before.seq:
-                return None
         if seq == 0:
             return None
         made = sign(seq, hash_, at, key)
-        with contextlib.suppress(ValueError):  # a control plane that was killed between the two had stored it
-            trail.keep_checkpoint(made)
+        if keep:
+            _keep(trail, made)
         self.remember(made)
         return made
 
@@ -164,29 +160,63 @@ class Seals:
         return verify(trail.links(), checkpoints, (*self.public_keys(), *also))
 
 
-async def keep_sealed(trail: AuditTrail, seals: Seals, say: Callable[[str], None], every: float = _EVERY) -> None:
-    """Seal the trail every `every` seconds, and once more when cancelled. `say` is told when the trail is not what was signed."""
-    told = ""
+def _keep(trail: AuditTrail, checkpoint: Checkpoint) -> None:
+    with contextlib.suppress(ValueError):  # a control plane that was killed in between had stored it
+        trail.keep_checkpoint(checkpoint)
+
+
+def _fresh_key() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+async def keep_sealed(
+    trail: AuditTrail, seals: Seals, say: Callable[[str], None], every: float = _EVERY, kept_every: float = _KEPT_EVERY
+) -> None:
+    """Seal the trail every `every` seconds, and once more when cancelled; the database gets a checkpoint every `kept_every`
+    seconds. `say` is told when the trail is not what was signed."""
+    sealing, kept_at = _Sealing(trail, seals, say), float("-inf")
     try:
         while True:
-            told = await asyncio.to_thread(_seal, trail, seals, say, told)
+            now = asyncio.get_running_loop().time()
+            keep = now - kept_at >= kept_every
+            kept_at = now if keep else kept_at
+            await asyncio.to_thread(sealing.turn, keep=keep)
             await asyncio.sleep(every)
     finally:
-        _seal(trail, seals, say, told)
+        sealing.turn(keep=True)
 
 
-def _seal(trail: AuditTrail, seals: Seals, say: Callable[[str], None], told: str) -> str:
-    try:
-        seals.seal(trail, wall())
-    except (SealBroken, KeyUnreadable) as error:
-        _log.error("audit trail not sealed", exc_info=error)
-        sentence = f"The audit trail was not signed: {error}. `samdrift audit verify` says more."
-        if sentence != told:
-            say(sentence)
-        return sentence
-    except (LedgerUnavailable, OSError) as error:
-        _log.warning("audit trail not sealed", exc_info=error)
-    return ""
+class _Sealing:
+    """One service's turns at sealing. What goes wrong again and again is said once."""
+
+    def __init__(self, trail: AuditTrail, seals: Seals, say: Callable[[str], None]) -> None:
+        self._trail, self._seals, self._say = trail, seals, say
+        self._loose: Checkpoint | None = None  # the newest that the database has not got
+        self._told = ""
+        self._lock = threading.Lock()
+
+    def turn(self, *, keep: bool) -> None:
+        """Seal what is new. The last turn waits for one that a thread is still at: who cancels a task stops no thread."""
+        with self._lock:
+            self._turn(keep=keep)
+
+    def _turn(self, *, keep: bool) -> None:
+        try:
+            self._loose = self._seals.seal(self._trail, wall(), keep=False) or self._loose
+            if keep and self._loose is not None:
+                _keep(self._trail, self._loose)
+                self._loose = None
+            self._told = ""
+        except (SealBroken, KeyUnreadable) as error:
+            sentence = f"The audit trail was not signed: {error}. `samdrift audit verify` says more."
+            if sentence != self._told:
+                _log.error("audit trail not sealed", exc_info=error)
+                self._say(sentence)
+            self._told = sentence
+        except (LedgerUnavailable, OSError) as error:
+            if self._told != _AWAY:
+                _log.warning("audit trail not sealed", exc_info=error)
+            self._told = _AWAY
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from samdrift.spec.events import AuditEvent
 from samdrift.spec.names import Names
 
 
-class KeyDesk:
+class LedgerKeys:
     """API keys: made, rotated and revoked for the organisations of the document in force."""
 
     def __init__(self, ledger: Ledger, spec: Callable[[], Spec]) -> None:
@@ -104,7 +104,7 @@ class KeyDesk:
         return found is not None and found.organisation == organisation
 
 
-class TokenDesk:
+class LedgerTokens:
     """Administrative tokens."""
 
     def __init__(self, ledger: Ledger, spec: Callable[[], Spec]) -> None:

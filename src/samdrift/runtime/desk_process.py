@@ -16,7 +16,7 @@ from typing import Any
 
 from samdrift.access.roles import local_actor
 from samdrift.access.roster import Roster
-from samdrift.api.local import STATUS, TICKETS, Inside, LocalApi
+from samdrift.api.local import STATUS, TICKETS, LocalApi, StatusSource
 from samdrift.engines.listening import Listening
 from samdrift.engines.repertoire import DRIVERS
 from samdrift.fairshare.stimuli import EngineSaid
@@ -28,25 +28,22 @@ from samdrift.gateway.receiving import Receiving, listen_at
 from samdrift.gateway.settlement import Receipt
 from samdrift.ledger.lease import AdvisoryLease
 from samdrift.ledger.troubles import LedgerUnavailable
-from samdrift.ledger.writing import UsageWriter
 from samdrift.observe import catalogue as c
 from samdrift.observe.metrics import Reading
-from samdrift.observe.tracing import Tracing
 from samdrift.runtime.auditing import note
 from samdrift.runtime.clock import monotonic, wall
+from samdrift.runtime.discovery import Discovery, api_server
 from samdrift.runtime.enrolling import Enrolling
-from samdrift.runtime.finding import Finding, api_server
+from samdrift.runtime.environment import Environment
 from samdrift.runtime.gauges import Vitals, readings
-from samdrift.runtime.identities import Identities
 from samdrift.runtime.leading import Leading, Lease
-from samdrift.runtime.naming import Names, user_key
-from samdrift.runtime.neighbours import Knowing
+from samdrift.runtime.neighbours import OwnProcessesOnly
 from samdrift.runtime.premises import Premises
+from samdrift.runtime.pseudonyms import Pseudonyms
 from samdrift.runtime.register import LedgerRegister, left_open
 from samdrift.runtime.reporting import status_of, ticket_of
 from samdrift.runtime.seed import password_of
 from samdrift.runtime.serving import running, tcp_socket
-from samdrift.runtime.surroundings import Surroundings
 from samdrift.runtime.upstreams import Salts, engines_of, said_to
 from samdrift.runtime.witness import Audience
 from samdrift.spec.document import Spec
@@ -61,13 +58,13 @@ _AGAIN = 0.2  # seconds
 
 
 class DeskProcess:
-    """One desk, by its surroundings. `lease` makes the lease on being active; by default one in the ledger.
+    """One desk, by its environment. `lease` makes the lease on being active; by default one in the ledger.
 
     Raises DocumentUnreadable, DocumentRejected, Misconfigured.
     """
 
-    def __init__(self, around: Surroundings, lease: Callable[[], Lease] | None = None) -> None:
-        self._premises = Premises(around, "desk")
+    def __init__(self, environment: Environment, lease: Callable[[], Lease] | None = None) -> None:
+        self._premises = Premises(environment, "desk")
         url = self._premises.url
         self._leading = Leading(lease or (lambda: AdvisoryLease(url)), monotonic, _end)
         self._front = Front(self._turned_away)
@@ -95,48 +92,42 @@ class DeskProcess:
         _log.info("stopped")
 
     async def _build(self, house: AsyncExitStack) -> None:
-        premises, around = self._premises, self._premises.around
+        premises, environment = self._premises, self._premises.environment
         await premises.open(house)
-        self._tracing = Tracing(premises.spec.observe.traces, premises.spec.observe.trace_fraction)
-        house.push_async_callback(asyncio.to_thread, self._tracing.close)
-        self._writer = UsageWriter(premises.ledger)
-        await house.enter_async_context(running(self._writer.run(), "ledger writer"))
-        house.push_async_callback(self._writer.flush, 1.0)
-        key = await asyncio.to_thread(user_key, around.scratch)
-        self._identities = Identities(premises.spec, premises.ledger, key, lambda: None, monotonic, wall)
-        await house.enter_async_context(self._identities.following())
-        self._enrolling = Enrolling(premises.ledger, self._identities, premises.changing)
-        self._roster = await self._enrolling.roster(premises.spec)
-        self._names = await asyncio.to_thread(Names, around.scratch, lambda: premises.spec)
-        self._salts = await asyncio.to_thread(Salts, around.scratch)
+        self._audience = await Audience.open(house, premises)
+        self._writer = self._audience.writer
+        self._enrolling = await Enrolling.open(house, premises)
+        self._names = await asyncio.to_thread(Pseudonyms, premises.folder, premises.current)
+        self._salts = await asyncio.to_thread(Salts, premises.folder)
         self._revising = premises.revising()
 
         self._listening = Listening(DRIVERS, said_to(self._engine_said, monotonic))
-        client = await house.enter_async_context(api_server()) if around.engines == "kubernetes" else None
-        self._finding = Finding(self._fleet_told, client)
-        self._finding.want(premises.spec)
-        await house.enter_async_context(running(self._finding.run(), "engines"))
+        client = await house.enter_async_context(api_server()) if environment.engines == "kubernetes" else None
+        self._discovery = Discovery(self._fleet_told, client)
+        self._discovery.want(premises.spec)
+        await house.enter_async_context(running(self._discovery.run(), "engines"))
         await house.enter_async_context(running(self._listening.run(), "engines' metrics"))
-        inside = Knowing(LocalApi(Inside(self._status, self._ticket)), password_of(around.seed), lambda: self._readiness()[0])
-        rooms = {STATUS: inside, TICKETS.rstrip("/"): inside}
+        status = LocalApi(StatusSource(self._status, self._ticket))
+        peers = OwnProcessesOnly(status, password_of(environment.seed), lambda: self._readiness()[0])
+        rooms = {STATUS: peers, TICKETS.rstrip("/"): peers}
         await premises.probed(house, self._readings, self._readiness, self._fitness, rooms)
-        receipts = await listen_at(Receiving(self._hear, self._hear_of), around.tell)
+        receipts = await listen_at(Receiving(self._hear, self._hear_of), environment.tell)
         house.push_async_callback(receipts.stop, 0.2)
-        if around.ask:
+        if environment.ask:
             authorizing = Authorizing(self._front, monotonic, premises.metrics.decided)
-            asked = await authorize_at(around.ask, authorizing, lambda: self._readiness()[0])
+            asked = await authorize_at(environment.ask, authorizing, lambda: self._readiness()[0])
             house.push_async_callback(asked.stop, 0.2)
-        if around.ask_http:
-            at = tcp_socket(around.ask_http, "SAMDRIFT_ASK_HTTP")
+        if environment.ask_http:
+            at = tcp_socket(environment.ask_http, "SAMDRIFT_ASK_HTTP")
             await house.enter_async_context(answering(self._front, at, monotonic, premises.metrics.decided))
-        await house.enter_async_context(running(self._enrolling.follow(lambda: premises.spec, self._enrolled), "roster"))
+        await house.enter_async_context(running(self._enrolling.follow(self._enrolled), "roster"))
         await house.enter_async_context(running(premises.follow_document(self._change), "document"))
 
     # -- terms ---------------------------------------------------------------------------------------------------
 
     async def _lead(self) -> None:
         """Be active whenever the lease is ours."""
-        await self._finding.known.wait()
+        await self._discovery.known.wait()
         while True:
             await self._leading.won()
             try:
@@ -156,8 +147,8 @@ class DeskProcess:
             return
         self._over.clear()
         register = LedgerRegister(tickets, term, self._over.set)
-        desk = Desk(premises.spec, self._roster, Audience(self._writer, premises.metrics, self._tracing), monotonic, wall,
-            seen=self._identities.seen, user=self._names.called, salt=self._salts.of)  # fmt: skip
+        desk = Desk(premises.spec, self._enrolling.current, self._audience, monotonic, wall,
+            seen=self._enrolling.identities.seen, user=self._names.called, salt=self._salts.of)  # fmt: skip
         active = ActiveDesk(desk, lambda: self._leading.held, register, self._turned_away)
         # From here to `self._front.active` nothing is awaited: no receipt can come between.
         for ticket in earlier:
@@ -188,13 +179,13 @@ class DeskProcess:
 
     async def _tell_of(self, term: int) -> None:
         """The audit trail and the revisions hear of it; nobody waits for that."""
-        pod, premises = self._premises.around.pod, self._premises
+        pod, premises = self._premises.environment.pod, self._premises
         await note(premises.ledger.audit, AuditEvent(wall(), "service", pod, "desk.active", "desk", "done", after={"term": term}))
         await self._record(premises.text)
 
     async def _record(self, text: str) -> None:
         try:
-            await self._revising.started(text, local_actor(self._premises.around.pod))
+            await self._revising.started(text, local_actor(self._premises.environment.pod))
         except LedgerUnavailable as error:
             _log.warning("revision not recorded", exc_info=error)
 
@@ -237,16 +228,15 @@ class DeskProcess:
             self._front.active.desk.hear(said)
 
     def _enrolled(self, roster: Roster) -> None:
-        self._roster = roster
         if self._front.active is not None:
             self._front.active.desk.enrol(roster)
 
     async def _change(self, spec: Spec) -> None:
-        self._roster = await self._enrolling.roster(spec)
-        self._identities.reshape(spec)
+        roster = await self._enrolling.roster(spec)
+        self._enrolling.reshape(spec, roster)
         if self._front.active is not None:
-            self._front.active.desk.reshape(spec, self._roster)
-        self._finding.want(spec)
+            self._front.active.desk.reshape(spec, roster)
+        self._discovery.want(spec)
 
     def _turned_away(self, reason: Reason) -> None:
         self._premises.metrics.refused(reason, None, None)
@@ -263,7 +253,7 @@ class DeskProcess:
 
     def _fitness(self) -> tuple[bool, list[str]]:
         """Whether this desk is active or could take over now."""
-        reasons = [] if self._finding.known.is_set() else ["No engine has been looked for yet."]
+        reasons = [] if self._discovery.known.is_set() else ["No engine has been looked for yet."]
         if self._leading.trouble:
             reasons.append(f"The lease cannot be asked for: {self._leading.trouble}.")
         if self._premises.stopping.is_set():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from samdrift.access.roster import Roster
-from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
-from samdrift.runtime.clock import wall
+from samdrift.runtime.clock import monotonic, wall
+from samdrift.runtime.ground import Ground
 from samdrift.runtime.identities import Identities
+from samdrift.runtime.pseudonyms import user_key
 from samdrift.spec.document import Spec
 
 _log = logging.getLogger(__name__)
@@ -19,19 +21,36 @@ _PAUSE = 1.0  # seconds
 
 
 class Enrolling:
-    """Makes rosters and says when another one is due. One change of document or keys happens at a time, under `changing`."""
+    """Has the roster in force, and sees when another one is due."""
 
-    def __init__(self, ledger: Ledger, identities: Identities, changing: asyncio.Lock) -> None:
-        self._ledger, self._identities, self._changing = ledger, identities, changing
+    def __init__(self, ground: Ground, identities: Identities) -> None:
+        self._ground, self.identities = ground, identities
         self._version = (-1, -1)
+        self.current: Roster
+        """The roster in force."""
         self.trouble = ""
         """Why the keys could not be read when they were last looked at; empty if they could."""
 
+    @classmethod
+    async def open(
+        cls, house: AsyncExitStack, ground: Ground, certificates_changed: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> Enrolling:  # fmt: skip
+        """One with a first roster, whose issuers and certificates are followed until the house closes. Raises LedgerUnavailable,
+        OSError, or ValueError for a key of users that is none."""
+        key = await asyncio.to_thread(user_key, ground.folder)
+        identities = Identities(ground.spec, ground.ledger, key, certificates_changed, monotonic, wall, say)
+        await house.enter_async_context(identities.following())
+        opened = cls(ground, identities)
+        opened.current = await opened.roster(ground.spec)
+        return opened
+
     async def roster(self, spec: Spec) -> Roster:
         """A roster of this document, the keys and the refused tokens of now. Raises LedgerUnavailable."""
-        version = await asyncio.to_thread(self._ledger.roster_version), self._identities.version
-        refused = await asyncio.to_thread(self._ledger.refused_tokens.in_force, wall())
-        roster = self._identities.roster(spec, await asyncio.to_thread(self._ledger.keys), refused)
+        ledger = self._ground.ledger
+        version = await asyncio.to_thread(ledger.roster_version), self.identities.version
+        refused = await asyncio.to_thread(ledger.refused_tokens.in_force, wall())
+        roster = self.identities.roster(spec, await asyncio.to_thread(ledger.keys), refused)
         self._version = version
         return roster
 
@@ -39,16 +58,22 @@ class Enrolling:
         """The last roster was thrown away: read the keys again."""
         self._version = (-1, -1)
 
-    async def follow(self, spec: Callable[[], Spec], told: Callable[[Roster], None]) -> None:
+    def reshape(self, spec: Spec, roster: Roster) -> None:
+        """Another document is in force, and this roster of it."""
+        self.current = roster
+        self.identities.reshape(spec)
+
+    async def follow(self, told: Callable[[Roster], None] = lambda _: None) -> None:
         """Keys, and which tokens are refused, are changed in the ledger by others (`samdrift keys`); it takes effect here within
         a second. Runs until cancelled."""
         while True:
             await asyncio.sleep(_LOOK)
             try:
-                version = await asyncio.to_thread(self._ledger.roster_version), self._identities.version
+                version = await asyncio.to_thread(self._ground.ledger.roster_version), self.identities.version
                 if version != self._version:
-                    async with self._changing:
-                        told(await self.roster(spec()))
+                    async with self._ground.changing:
+                        self.current = await self.roster(self._ground.spec)
+                        told(self.current)
                     _log.info("keys changed")
                 self.trouble = ""
             except LedgerUnavailable as error:

@@ -15,7 +15,7 @@ from samdrift.api.v1.repeating import KEPT
 from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.runtime.clock import wall
-from samdrift.runtime.naming import names_of
+from samdrift.runtime.pseudonyms import pseudonyms_of
 from samdrift.spec.document import Spec
 from samdrift.spec.events import AuditEvent
 from samdrift.spec.retention import MemberRetention
@@ -40,7 +40,7 @@ class Person:
 
     def export(self, actor: Actor, reason: str, at: float) -> tuple[Usage, ...]:
         """All rows that are kept of them."""
-        names = names_of(self.data, self.organisation, self.user)
+        names = pseudonyms_of(self.data, self.organisation, self.user)
         rows = self.ledger.retention.rows_of(self.organisation, names)
         self._note(actor, "privacy.export", names[0], reason, at, len(rows))
         return rows
@@ -48,7 +48,7 @@ class Person:
     def erase(self, actor: Actor, zone: ZoneInfo, reason: str, at: float) -> tuple[int, bool]:
         """Make sums of all rows that are kept of them, and let the files forget. How many rows there were, and whether the
         files hold nothing of them any more (else within the hour: somebody was reading)."""
-        names = names_of(self.data, self.organisation, self.user)
+        names = pseudonyms_of(self.data, self.organisation, self.user)
         rows = self.ledger.retention.erase(self.organisation, names, zone)
         self._note(actor, "privacy.erase", names[0], reason, at, rows)
         return rows, self.ledger.retention.sweep()

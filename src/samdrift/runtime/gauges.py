@@ -1,4 +1,4 @@
-"""What the metrics read when somebody looks: how many wait, which seats are taken, how processes and ledger fare."""
+"""What is read when somebody looks: whether all is there, how many wait, which seats are taken, how processes and ledger fare."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ class Vitals:
     fleet: Fleet = field(default_factory=Fleet)
     envoy_up: bool = False
     envoy_restarts: int = 0
+
+
+def lacking(spec: Spec, vitals: Vitals) -> list[str]:
+    """What is not there yet of what the document wants, each in a sentence; none where all can be served."""
+    replicas, fine = vitals.fleet.replicas, (ReplicaState.UP, ReplicaState.ASLEEP)
+    served = {replica.model for replica in replicas if replica.state in fine}
+    # One that may sleep and is on its way is no reason to wait for it.
+    may_sleep = {name for name, model in spec.models.items() if not model.replicas.min}
+    served |= {replica.model for replica in replicas if replica.state is ReplicaState.STARTING and replica.model in may_sleep}
+    sentences = [f"No engine that serves {model} is up." for model in spec.models if model not in served]
+    return sentences if vitals.envoy_up else [*sentences, "Envoy is not up."]
 
 
 def readings(

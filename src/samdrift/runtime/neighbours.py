@@ -19,7 +19,7 @@ _EVERY = 2.0  # seconds
 Json = dict[str, Any]
 
 
-class Knowing:
+class OwnProcessesOnly:
     """Before an app that is for our own processes only: others are told that there is nothing. Where `open_` says no, 503."""
 
     def __init__(self, app: App, password: str, open_: Callable[[], bool]) -> None:

@@ -12,50 +12,42 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from samdrift.api.dispatching import App, Dispatching
-from samdrift.ledger.ledger import Ledger
 from samdrift.observe.exposition import Exposition, Readiness, Snapshot
 from samdrift.observe.logs import LogStream
-from samdrift.observe.metrics import Metrics
 from samdrift.reading import DocumentRejected, DocumentUnreadable, document_text, ledger_url, read_document
+from samdrift.runtime.environment import Environment, Misconfigured
 from samdrift.runtime.folders import make_folders
+from samdrift.runtime.ground import Ground
 from samdrift.runtime.revising import Append, KeptElsewhere, Revising
 from samdrift.runtime.seed import unpack
 from samdrift.runtime.serving import serving, tcp_socket
-from samdrift.runtime.surroundings import Misconfigured, Surroundings
 from samdrift.spec.document import Spec
-from samdrift.spec.names import names_of
 from samdrift.spec.revision import digest_of_text
 
 _log = logging.getLogger(__name__)
 _LOOK = 2.0  # seconds between two looks at the document
 
 
-class Premises:
-    """One process's. Raises DocumentUnreadable, DocumentRejected, Misconfigured."""
+class Premises(Ground):
+    """The ground of such a process. Raises DocumentUnreadable, DocumentRejected, Misconfigured."""
 
-    def __init__(self, around: Surroundings, what: str) -> None:
-        self.around, self.what = around, what
-        self.spec: Spec = read_document(around.document)
-        self.text = document_text(around.document)
-        self.metrics = Metrics(self.spec.organisations, names_of(self.spec))
-        self.changing = asyncio.Lock()
-        """One change of keys or document at a time."""
-        self.stopping = asyncio.Event()
-        self.ledger: Ledger
+    def __init__(self, environment: Environment, what: str) -> None:
+        spec = read_document(environment.document)
+        super().__init__(environment.document, environment.scratch, document_text(environment.document), spec)
+        self.environment, self.what = environment, what
 
     async def open(self, house: AsyncExitStack) -> None:
         """Log, keys and ledger. Raises LedgerUnavailable, Misconfigured or OSError."""
         house.enter_context(LogStream())
         _log.info("starting", extra={"kind": self.what})
-        make_folders(self.around.scratch)
-        unpack(self.around.seed, self.around.scratch)
-        self.ledger = await asyncio.to_thread(Ledger.open, self.url)
-        house.callback(self.ledger.close)
+        make_folders(self.folder)
+        unpack(self.environment.seed, self.folder)
+        await self.open_ledger(house, self.url)
 
     @property
     def url(self) -> str:
         """Where the ledger is. Raises Misconfigured."""
-        found = self.around.ledger or ledger_url(self.spec, self.around.document)
+        found = self.environment.ledger or ledger_url(self.spec, self.document)
         if not found:
             raise Misconfigured("SAMDRIFT_LEDGER is not set: it names a database in PostgreSQL, which all processes share.")
         return found
@@ -66,11 +58,11 @@ class Premises:
     ) -> None:  # fmt: skip
         """Serve /metrics, /livez and /readyz, and `rooms` at their paths. Raises PortTaken or OSError."""
         page = Dispatching(Exposition(self.metrics, snapshot, readiness, fitness), rooms or {})
-        await house.enter_async_context(serving(page, tcp_socket(self.around.metrics, "SAMDRIFT_METRICS"), "metrics"))
+        await house.enter_async_context(serving(page, tcp_socket(self.environment.metrics, "SAMDRIFT_METRICS"), "metrics"))
 
     def revising(self) -> Revising:
         """Reads and records revisions, and changes nothing."""
-        return Revising(self.ledger.revisions, self.around.document, self.around.scratch, lambda: self.spec, _kept_elsewhere)
+        return Revising(self.ledger.revisions, self.document, self.folder, self.current, _kept_elsewhere)
 
     async def follow_document(self, changed: Callable[[Spec], Awaitable[None]]) -> None:
         """Whatever stands at the document's path is in force within seconds, or is said to be no good. Runs until cancelled.
@@ -81,12 +73,12 @@ class Premises:
         while True:
             await asyncio.sleep(_LOOK)
             try:
-                text = await asyncio.to_thread(document_text, self.around.document)
+                text = await asyncio.to_thread(document_text, self.document)
                 found = digest_of_text(text)
                 if found in (last, tried):
                     continue
                 tried = found
-                spec = await asyncio.to_thread(read_document, self.around.document)
+                spec = await asyncio.to_thread(read_document, self.document)
             except DocumentUnreadable as error:
                 _log.warning("document could not be read", exc_info=error)
                 continue
@@ -95,8 +87,8 @@ class Premises:
                 continue
             async with self.changing:
                 await changed(spec)
-                self.spec, self.text, last = spec, text, found
-                self.metrics.reshape(spec.organisations, names_of(spec))
+                self.text, last = text, found
+                self.reshape(spec)
             _log.info("document changed")
 
 

@@ -14,7 +14,7 @@ from samdrift.access.dataflow import CONTENT, Flow, flows_of, held_by, kept_of
 from samdrift.runtime.canary import CanaryResult
 from samdrift.spec.document import Spec
 
-FORMAT = 1
+FORMAT = 2
 """The version of the report's form."""
 
 _MADE = """\
@@ -22,8 +22,8 @@ Made by `samdrift privacy report` from the document in force. Form {form}, Samdr
 """
 _PROSE = """\
 Prompts and answers go from the application through Envoy to the engine and back. The part of Samdrift that decides who is next
-never sees them: Envoy tells it who asks, for which model and how large, and afterwards how many tokens it took. Engines keep no
-prompt cache between requests.
+never sees them: Envoy tells it who asks, for which model and how large, and afterwards how many tokens it took. Nothing of them
+is written to a disk here. Engines remember the beginnings of prompts in memory, and use them for whom the organisation says.
 """
 _SEEN = """\
 Nobody reads content, whatever the role: there is none. Whoever has the machine and its files can read what stands in them, hashes
@@ -62,8 +62,8 @@ def markdown(spec: Spec, canary: CanaryResult | None, *, confined: bool | None, 
             ((h.what, h.where, h.holds, h.long, h.seen) for h in held_by(spec))),
         _SEEN,
         "## What each organisation has kept of its requests\n",
-        _table(("organisation", "", "rows are kept", "who asked is kept"),
-            ((k.organisation, k.name, k.metadata, k.users) for k in kept_of(spec))),
+        _table(("organisation", "", "rows are kept", "who asked is kept", "earlier prompts are used for"),
+            ((k.organisation, k.name, k.metadata, k.users, k.prompts) for k in kept_of(spec))),
         _AFTER.format(zone=spec.retention.timezone),
         "## The canary\n",
         _ABOUT_CANARY,
@@ -115,7 +115,7 @@ def picture(spec: Spec, *, confined: bool | None) -> str:
         f"<title>What goes where in {escape(spec.community.name)}</title>",
         _STYLE,
         f'<rect width="{_WIDTH}" height="{height}" fill="#f7f9fb"/>',
-        '<path class="content" d="M30 26h50"/><text x="90" y="31">prompts and answers: never kept</text>',
+        '<path class="content" d="M30 26h50"/><text x="90" y="31">prompts and answers: on no disk</text>',
         '<path class="metadata" d="M415 26h50"/><text x="475" y="31">metadata: who, when, how many tokens</text>',
     ]
     for flow in flows:

@@ -19,7 +19,7 @@ from samdrift.api.v1.refused_tokens import RefusalWanted, RefusedToken, unknown_
 from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.runtime.clock import wall
-from samdrift.runtime.naming import user_key
+from samdrift.runtime.pseudonyms import user_key
 from samdrift.runtime.revising import unavailable
 from samdrift.spec.document import Spec
 from samdrift.spec.events import AuditEvent
@@ -56,7 +56,7 @@ class Refusing:
         return found if self.ledger.refused_tokens.take_back(organisation, refusal, event) else None
 
 
-class RefusalDesk:
+class LedgerRefusedTokens:
     """What the administrative API does with refused tokens."""
 
     def __init__(self, ledger: Ledger, data: Path, spec: Callable[[], Spec]) -> None:

@@ -47,11 +47,15 @@ class MovedOn(Exception):  # noqa: N818 - the name says what happened
 
 
 class Revising:
-    """The revisions of one running community. `document` is the path that it was started with, `data` its folder."""
+    """The revisions of one running community. `document` is the path that it was started with, `data` its folder. `foresee` says
+    in sentences what a document would interrupt."""
 
-    def __init__(self, revisions: Revisions, document: Path, data: Path, now: Callable[[], Spec], carry_out: CarryOut) -> None:
+    def __init__(
+        self, revisions: Revisions, document: Path, data: Path, now: Callable[[], Spec], carry_out: CarryOut,
+        foresee: Callable[[Spec], Sequence[str]] = lambda _: (),
+    ) -> None:  # fmt: skip
         self._revisions, self._document, self._data = revisions, document, data
-        self._now, self._carry_out = now, carry_out
+        self._now, self._carry_out, self._foresee = now, carry_out, foresee
         self._one_at_a_time = asyncio.Lock()
 
     async def started(self, text: str, author: Actor) -> str | None:
@@ -119,7 +123,7 @@ class Revising:
             return spec
         changes, number = differences(self._now(), spec), 0 if last is None else last.number
         return shown.Plan(against=number, etag=shown.tag_of(number), changes=[_change(change) for change in changes],
-            applicable=not any(change.restart for change in changes))  # fmt: skip
+            applicable=not any(change.restart for change in changes), interruptions=list(self._foresee(spec)))  # fmt: skip
 
     async def apply(self, wish: shown.Wish, text: str) -> shown.Applied | Denied:
         """Put a text into force."""

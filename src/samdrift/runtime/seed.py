@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from samdrift.access.chain import public_key_of
-from samdrift.runtime.surroundings import Misconfigured
+from samdrift.runtime.environment import Misconfigured
 
 
 def unpack(seed: bytes | None, folder: Path) -> None:

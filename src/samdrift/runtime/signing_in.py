@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import ssl
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.reading import secret_of
 from samdrift.runtime.clock import wall
+from samdrift.runtime.key_files import made_once
 from samdrift.spec.document import Spec
 from samdrift.spec.secret_references import MissingReference
 from samdrift.spec.signin import Provider
@@ -88,18 +88,7 @@ def signing_in_key(data: Path) -> bytes:
     Raises OSError.
     """
     path = data / "signin.key"
-    aside = data / f".signin.key.{os.getpid()}"
-    with contextlib.suppress(FileExistsError):
-        if not path.exists():
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(descriptor, os.urandom(KEY_BYTES))
-                os.fsync(descriptor)
-                os.link(aside, path)  # whole or not at all, and never over another's
-            finally:
-                os.close(descriptor)
-                aside.unlink(missing_ok=True)
-    key = path.read_bytes()
+    key = made_once(path, lambda: os.urandom(KEY_BYTES))
     if len(key) != KEY_BYTES:
         raise OSError(f"{path} is not a key of {KEY_BYTES} bytes; put it back from a backup, or remove it")
     return key

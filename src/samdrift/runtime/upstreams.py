@@ -7,7 +7,6 @@ caches of prompts.
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import os
 import ssl
@@ -20,6 +19,7 @@ from samdrift.fairshare.stimuli import EngineSaid
 from samdrift.gateway.clusters import credential_file
 from samdrift.gateway.placing import place_json
 from samdrift.reading import secret_of
+from samdrift.runtime.key_files import made_once
 from samdrift.spec.document import Spec
 from samdrift.spec.secret_references import MissingReference
 
@@ -40,20 +40,7 @@ class Salts:
 
 
 def _key(path: Path) -> bytes:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with contextlib.suppress(FileExistsError):
-        # Written and named in one step: who is killed between leaves no half of a key.
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        if not path.exists():
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
-                out.write(os.urandom(_KEY_BYTES))
-                out.flush()
-                os.fsync(out.fileno())
-            try:
-                path.hardlink_to(aside)
-            finally:
-                aside.unlink()
-    key = path.read_bytes()
+    key = made_once(path, lambda: os.urandom(_KEY_BYTES))
     if len(key) != _KEY_BYTES:
         raise ValueError(f"{path} is no key: it must hold {_KEY_BYTES} bytes. Delete it, and a new one is made.")
     return key

@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack
 
 from samdrift.access.chain import is_signed, public_key_of
 from samdrift.ledger.troubles import LedgerUnavailable
-from samdrift.runtime.auditing import Seals, keep_sealed, noted_life
-from samdrift.runtime.forgetting import Forgetting
+from samdrift.runtime.auditing import Seals
+from samdrift.runtime.environment import Environment
 from samdrift.runtime.premises import Premises
 from samdrift.runtime.serving import running
-from samdrift.runtime.surroundings import Surroundings
+from samdrift.runtime.upkeep import keep_up
 from samdrift.spec.document import Spec
 
 _log = logging.getLogger(__name__)
@@ -20,10 +20,10 @@ _LOOK = 2.0  # seconds
 
 
 class WorkerProcess:
-    """The worker, by its surroundings. Raises DocumentUnreadable, DocumentRejected, Misconfigured."""
+    """The worker, by its environment. Raises DocumentUnreadable, DocumentRejected, Misconfigured."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._premises = Premises(around, "worker")
+    def __init__(self, environment: Environment) -> None:
+        self._premises = Premises(environment, "worker")
         self._trouble = self._away = ""
 
     def stop(self) -> None:
@@ -35,12 +35,10 @@ class WorkerProcess:
         premises = self._premises
         async with AsyncExitStack() as house:
             await premises.open(house)
-            trail, seals = premises.ledger.audit, Seals.of(premises.around.scratch)
+            seals = Seals.of(premises.folder)
             await asyncio.to_thread(self._recall, seals)
             await premises.probed(house, lambda: (), self._readiness)
-            await house.enter_async_context(running(keep_sealed(trail, seals, self._complain), "audit seals"))
-            await house.enter_async_context(noted_life(trail))
-            await house.enter_async_context(running(Forgetting(premises.ledger, lambda: premises.spec).run(), "retention"))
+            await keep_up(house, premises, seals, self._complain)
             await house.enter_async_context(running(premises.follow_document(self._change), "document"))
             await house.enter_async_context(running(self._look(), "ledger"))
             await premises.stopping.wait()

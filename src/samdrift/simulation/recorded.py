@@ -120,7 +120,7 @@ def compare(stimuli: Sequence[Stimulus], tree: Tree) -> Days:
 def compare_with_bands(stimuli: Sequence[Stimulus], tree: Tree) -> tuple[Days, Bands]:
     """The same, and beside it the waits by member and band. Raises `EmptyRecording`."""
     if not any(isinstance(stimulus, Arrived) for stimulus in stimuli):
-        raise EmptyRecording("the recording has no requests: it needs lines that begin with {\"arrived\": …")
+        raise EmptyRecording("the recording has no requests: nobody asked for anything while it was made")
     if not any(isinstance(stimulus, FleetChanged) for stimulus in stimuli):
         raise EmptyRecording('the recording has no replicas: it needs a line that begins with {"fleet_changed": …')
     recorded = next((stimulus.tree for stimulus in stimuli if isinstance(stimulus, Reshaped)), tree)

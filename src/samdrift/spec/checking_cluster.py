@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from samdrift.spec.checking_cluster_outside import others_are_shown_keys_by_envoy, what_is_outside_is_a_model
 from samdrift.spec.cluster import Cluster, ClusterModel
 from samdrift.spec.document import Device, Spec
 from samdrift.spec.findings import Finding, Path, clip, did_you_mean, listed
@@ -69,17 +70,8 @@ def the_cluster_names_what_exists(spec: Spec, cluster: Cluster) -> Iterator[Find
                 yield _unknown(("cluster", "organisations", name, "devices", pool), "pool", pool, tuple(spec.pools))
 
 
-def the_cluster_names_members_that_exist(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
-    for name, outside in cluster.outside.items():
-        for position, organisation in enumerate(outside.organisations):
-            if organisation not in spec.organisations:
-                path: Path = ("cluster", "outside", name, "organisations", position)
-                yield _unknown(path, "organisation", organisation, tuple(spec.organisations))
-
-
-def names_are_told_apart_in_the_cluster(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
+def names_are_told_apart_in_the_cluster(spec: Spec, cluster: Cluster) -> Iterator[Finding]:  # noqa: ARG001 - of every cluster
     asked: list[tuple[Path, str]] = [(("models", n), n) for n in spec.models]
-    asked += [(("cluster", "outside", n), n) for n in cluster.outside]
     for name, model in spec.models.items():
         asked += [(("models", name, "adapters", a), a) for a in model.adapters]
     members: list[tuple[Path, str]] = [(("organisations", n), n) for n in spec.organisations]
@@ -107,11 +99,6 @@ def models_say_what_the_cluster_needs(spec: Spec, cluster: Cluster) -> Iterator[
         path: Path = ("cluster", "models", name)
         said = cluster.models.get(name, _ONE)
         if model.address is not None:
-            yield Finding(
-                ("models", name, "address"),
-                "In a cluster no engine is found at an address of one machine.",
-                "Write `weights`, and it is started there; or name it in `cluster.outside`.",
-            )
             continue
         weights = weights_in_cluster(spec, name)
         if weights.partition(":")[0] not in FETCHED or not weights.partition(":")[2].strip():
@@ -146,33 +133,20 @@ def models_say_what_the_cluster_needs(spec: Spec, cluster: Cluster) -> Iterator[
 
 def tasks_are_rendered(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
     for name, model in spec.models.items():
+        if model.address is not None:
+            continue
         if model.task == "rerank":
-            yield Finding(("models", name, "task"), "Models that rerank are not rendered for a cluster.",
-                "Run them where `samdrift up` does, from a document without `cluster`.")  # fmt: skip
-        if model.projector is not None:
-            yield Finding(("models", name, "projector"), "Projectors are not rendered for a cluster.",
-                "Serve it with vLLM from weights that see by themselves, and write `images: true`.")  # fmt: skip
-        elif model.images and cluster.models.get(name, _ONE).engine not in _SEEING:
-            yield Finding(("models", name, "images"), f"`{cluster.models.get(name, _ONE).engine}` takes no images in a cluster.",
-                "Write `engine: vllm`, or leave `images` out.")  # fmt: skip
-
-
-def bodies_name_the_engine(spec: Spec, cluster: Cluster) -> Iterator[Finding]:  # noqa: ARG001 - of every cluster
-    """Which engine a request comes to is decided by the model that its body names, and the desk writes into no body there."""
-    for name, organisation in spec.organisations.items():
-        for alias in organisation.aliases:
-            yield Finding(
-                ("organisations", name, "aliases", alias),
-                "In a cluster a member's own aliases would lead to whatever else has that name.",
-                "Ask for the model by its own name there, and leave this out.",
-            )
-    for name, model in spec.models.items():
-        if model.fallback:
-            yield Finding(
-                ("models", name, "fallback"),
-                "In a cluster no other model can stand in: the request would come to this one all the same.",
-                "Leave it out; `replicas: {min: 1}` under `cluster.models` keeps an engine up.",
-            )
+            yield Finding(("models", name, "task"),
+                "Envoy AI Gateway (1.1) leads no `/v1/rerank` to an engine and counts no tokens there: nobody could be charged.",
+                "Run it where `samdrift up` does, from a document without `cluster`.")  # fmt: skip
+        engine = cluster.models.get(name, _ONE).engine
+        if model.projector is not None and engine != "llamacpp":
+            yield Finding(("models", name, "projector"), f"A projector is a file for llama.cpp, and `{engine}` serves this here.",
+                f"Write `cluster.models.{name}.engine: llamacpp`, or leave it out and write `images: true` for weights that see "
+                "by themselves.")  # fmt: skip
+        elif model.images and model.projector is None and engine not in _SEEING:
+            yield Finding(("models", name, "images"), f"`{engine}` takes no images in a cluster without a projector.",
+                "Name a `projector`, write `engine: vllm`, or leave `images` out.")  # fmt: skip
 
 
 def adapters_can_be_fetched(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
@@ -200,7 +174,8 @@ def _is_one_file(weights: str) -> bool:
 def devices_are_there(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
     for pool in spec.pools:
         count = count_of(spec, pool)
-        said = {n: (cluster.models.get(n, _ONE), m.replicas) for n, m in spec.models.items() if m.pool == pool}
+        said = {n: (cluster.models.get(n, _ONE), m.replicas) for n, m in spec.models.items()
+            if m.pool == pool and m.address is None}
         shared = {n: both for n, both in said.items() if spec.models[n].organisation is None}
         needed = {n: (spec.models[n].devices if one.devices is None else one.devices) * (one.replicas or own).min
             for n, (one, own) in shared.items()}  # fmt: skip
@@ -217,7 +192,7 @@ def devices_are_there(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
             )
 
 
-def outside_names_what_it_speaks(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
+def hosts_are_told_apart(spec: Spec, cluster: Cluster) -> Iterator[Finding]:
     if cluster.token_host and not spec.issuers:
         yield Finding(
             ("cluster", "token_host"),
@@ -255,14 +230,14 @@ _ONE = ClusterModel()
 
 _PARTS: tuple[Callable[[Spec, Cluster], Iterator[Finding]], ...] = (
     the_cluster_names_what_exists,
-    the_cluster_names_members_that_exist,
     names_are_told_apart_in_the_cluster,
     models_say_what_the_cluster_needs,
+    others_are_shown_keys_by_envoy,
+    what_is_outside_is_a_model,
     tasks_are_rendered,
-    bodies_name_the_engine,
     adapters_can_be_fetched,
     devices_are_there,
-    outside_names_what_it_speaks,
+    hosts_are_told_apart,
 )
 
 

@@ -126,5 +126,18 @@ def revocation_lists_have_their_authorities(spec: Spec) -> Iterator[Finding]:
             "Add `client_ca`, or leave `crl` out.")  # fmt: skip
 
 
-IDENTITY_CHECKS = (issuers_can_be_believed, identities_mean_one_organisation, revocation_lists_have_their_authorities)
+def certificates_are_named_by_path(spec: Spec) -> Iterator[Finding]:
+    """Where a document takes a path, `file:` would be part of it, and no file be found under it."""
+    tls = spec.gateway.tls
+    paths: list[tuple[Path, str]] = [] if tls is None else [(("gateway", "tls", name), getattr(tls, name))
+        for name in ("certificate", "key", "client_ca", "crl")]  # fmt: skip
+    paths += [(("issuers", name, "authority"), one.authority) for name, one in spec.issuers.items()]
+    paths += [(("signin", "providers", name, "authority"), one.authority) for name, one in spec.signin.providers.items()]
+    for path, value in paths:
+        if value.startswith("file:"):
+            yield Finding(path, "A path stands here without `file:` before it.", f"Write `{clip(value.removeprefix('file:'))}`.")
+
+
+IDENTITY_CHECKS = (issuers_can_be_believed, identities_mean_one_organisation, revocation_lists_have_their_authorities,
+    certificates_are_named_by_path)  # fmt: skip
 """What `checking` asks of identities."""

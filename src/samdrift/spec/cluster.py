@@ -103,20 +103,13 @@ class ClusterModel(Noun):
 
 
 class Outside(Noun):
-    """A model that somebody else serves, outside of the cluster. What is asked of it leaves the community."""
+    """What a model needs that somebody else keeps outside of the cluster, at an `https://` address."""
 
-    host: Host
-    """The host that serves it."""
-    port: Annotated[Whole, Field(gt=0, le=65535)] = 443
-    """Its port, with TLS."""
-    model: Text = ""
-    """What it is called there; default: as here."""
     speaks: Literal["OpenAI", "Anthropic", "AzureOpenAI", "Cohere"] = "OpenAI"
     """The interface that it speaks."""
     secret: Name
-    """A Secret in our namespace with the key (`apiKey`) that is put into requests on their way out."""
-    organisations: Annotated[tuple[Name, ...], Field(min_length=1)]
-    """Who may use it. Written out, since content leaves the community: nobody by default."""
+    """A Secret in our namespace with the key (`apiKey`) that is put into requests on their way out, in place of the model's
+    `credential`."""
 
 
 class ClusterMember(Noun):
@@ -157,4 +150,4 @@ class Cluster(Noun):
     models: dict[Name, ClusterModel] = {}
     """What the models need."""
     outside: dict[Name, Outside] = {}
-    """Models that others serve, by the name under which they are asked for."""
+    """What models with an `https://` address need."""

@@ -32,9 +32,11 @@ class Replica:
     tokens its cache holds for all seats together; None where every seat has its own, so that seats are all that counts.
     `salted` says that its engine keeps prompts apart by a salt in the body. `again` is the same two texts, `plain` and
     `stream`, for a request that may use what its seat remembers of the one before; None for an engine that cannot be told which
-    seat to take. `checks_names` says that its engine answers only to the name of the model or adapter itself. `adapters` are
-    those that it has, and the model itself beside them, each with what stands in front of a body that asks for it. `portion` is
-    the part of new requests that it may take while another replica of its model is up: less than 1 while a new version is tried.
+    seat to take. `checks_names` says that its engine answers only to the name of the model or adapter itself. `adapters`
+    are those that it has, and the model itself beside them, each with what stands in front of a body that asks for it;
+    `coming` are the names of those that it will have, or another one in its stead. `followed` says of one that drains that
+    another one comes in its stead when it has gone. `portion` is the part of new requests that it may take while another
+    replica of its model is up: less than 1 while a new version is tried.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Replica:
     again: tuple[str, str] | None = None
     checks_names: bool = False
     adapters: tuple[tuple[str, str], ...] = ()
+    coming: tuple[str, ...] = ()
+    followed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ PROBLEMS: dict[Reason, Problem] = {
             "The model {model} does not answer at {path}.",
             "`GET /v1/models` says which endpoints each model has.", "model"),
         Problem(Reason.UNKNOWN_ROUTE, 404, _INVALID, "unknown_url",
-            "There is nothing at {path}.", "The API lives under /v1; see the documentation for its endpoints."),
+            "There is nothing at {path}.", "The API lives under /v1; `GET /v1/models` says which endpoints each model has."),
         Problem(Reason.WRONG_METHOD, 405, _INVALID, "method_not_allowed",
             "{path} does not take this HTTP method.", "Use POST for completions and embeddings, GET for models."),
         Problem(Reason.INVALID_BODY, 400, _INVALID, "invalid_json",
@@ -143,7 +143,8 @@ PROBLEMS: dict[Reason, Problem] = {
             "The body names no model.", "Add the field `model`; `GET /v1/models` lists what this key may use.", "model"),
         Problem(Reason.INVALID_FIELD, 400, _INVALID, "invalid_field",
             "A field of the body has a value that cannot be used: {field}.",
-            "See the API reference for the types and ranges of fields."),
+            "`n` and `best_of` may be 1 only, there may be one `prompt`, and `max_tokens` is a whole number from 1; the rest is "
+            "as in OpenAI's API."),
         Problem(Reason.RESERVED_FIELD, 400, _INVALID, "reserved_field",
             "The field {field} is set by the platform, not by clients.", "Leave it out of the body."),
         Problem(Reason.REMOTE_IMAGE, 400, _INVALID, "remote_image",

@@ -53,6 +53,9 @@ class Provider(Noun):
     """What is asked for. `openid` must be among them."""
     authority: str = ""
     """Path of the authorities (PEM) by which its address is trusted; default: those of this machine."""
+    claims_from: Literal["token", "userinfo"] = "token"
+    """Where it says who has which role: in its signed `token`, or also at its `userinfo` address, which then is asked at each
+    sign-in. For a login that gives groups nowhere else; what the token says counts first, and `acr` and `amr` there only."""
     second_factor: Assurance = Assurance()
     """What it must say for its login to count as one with a second factor; default: nothing counts."""
     grants: Annotated[tuple[ClaimGrant, ...], Field(max_length=1000)] = ()

@@ -16,10 +16,11 @@ import yaml
 from samdrift.access.admin_tokens import mint_token
 from samdrift.access.people import HeldGrant, Person
 from samdrift.access.roles import Actor, Grant, Role, local_actor
+from samdrift.api.local import StatusSource
 from samdrift.engines.standings import WeightsProblems
 from samdrift.ledger.ledger import Ledger
 from samdrift.reading import read_text
-from samdrift.runtime.administration import Administration, Standing
+from samdrift.runtime.administration import Administration
 from samdrift.runtime.revising import Append, Revising
 from samdrift.spec.document import Spec
 from samdrift.spec.events import AuditEvent
@@ -65,7 +66,7 @@ class House:
         asyncio.run(self.revising.started(text_of(), LOCAL))
         self.tickets: dict[str, dict[str, Any]] = {"t-aarhus": {"ticket": "t-aarhus", "organisation": "aarhus"}}
         self.administration = Administration(self.ledger, folder, lambda: self.spec, Fleet, self.revising,
-            Standing(lambda: {"community": "Test", "ready": True}, self._ticket))  # fmt: skip
+            StatusSource(lambda: {"community": "Test", "ready": True}, self._ticket))  # fmt: skip
         self.secrets: dict[str, str] = {}
 
     async def _carry_out(self, spec: Spec, append: Append) -> None:

@@ -165,6 +165,45 @@ def test_a_change_that_was_decided_on_something_else_is_not_made(house: House) -
     assert (done.status_code, done.json()["state"]) == (200, "revoked")
 
 
+def test_of_two_who_decided_on_the_same_at_the_same_moment_one_is_told_to_look_again(house: House) -> None:
+    person = house.person("Anna", Grant(Role.VIEWER, "aarhus"))
+    token = house.as_role(Role.OPERATOR)
+    path = f"/api/v1/people/{person.id}"
+
+    async def both() -> list[int]:
+        transport = httpx.ASGITransport(house.administration.entrance)
+        async with httpx.AsyncClient(transport=transport, base_url="http://samdrift") as http:
+            headers = {"authorization": f"Bearer {token}"}
+            headers["if-match"] = (await http.get(path, headers=headers)).headers["etag"]
+            wanted = [{"roles": [{"role": role, "organisation": "aarhus"}]} for role in ("finance", "developer")]
+            answers = await asyncio.gather(*(http.patch(path, headers=headers, json=one) for one in wanted))
+            return [answer.status_code for answer in answers]
+
+    assert sorted(asyncio.run(both())) == [200, 412]
+    assert len(house.ask("GET", f"/people/{person.id}", token).json()["roles"]) == 1
+
+
+def test_where_it_cannot_be_seen_whether_something_has_changed_nothing_is_done() -> None:
+    done: list[str] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        done.append(scope["method"])
+        status = 503 if scope["method"] == "GET" else 200
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def who(_asking: Asking) -> Actor | Denied:
+        return ALICE
+
+    async def ask() -> int:
+        door = Door(app, who, None)  # type: ignore[arg-type]  # nothing is repeated here
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://samdrift") as http:
+            return (await http.delete("/api/v1/x", headers={"if-match": '"read"'})).status_code
+
+    assert asyncio.run(ask()) == 503
+    assert done == ["GET"]
+
+
 def test_a_request_that_is_repeated_is_done_once(house: House) -> None:
     once = {"idempotency-key": "8d9f"}
     first = house.ask("POST", KEYS, role=Role.DEVELOPER, json={"name": "a"}, headers=once)
@@ -176,6 +215,16 @@ def test_a_request_that_is_repeated_is_done_once(house: House) -> None:
     problem(other, Kind.REUSED_KEY)
     somebody = house.ask("POST", KEYS, role=Role.ADMINISTRATOR, json={"name": "a"}, headers=once)
     assert somebody.json()["secret"] != first.json()["secret"]  # a key of hers: it is another request
+
+
+def test_whoever_has_lost_a_role_since_is_not_given_the_answer_again(house: House) -> None:
+    once = {"idempotency-key": "8d9f"}
+    first = house.ask("POST", KEYS, role=Role.DEVELOPER, json={"name": "a"}, headers=once)
+    assert first.status_code == 201
+    house.spec = house.spec.model_copy(update={"organisations": {"odense": house.spec.organisations["odense"]}})
+    again = house.ask("POST", KEYS, role=Role.DEVELOPER, json={"name": "a"}, headers=once)
+    problem(again, Kind.REUSED_KEY)
+    assert first.json()["secret"] not in again.text
 
 
 def test_a_request_that_failed_may_be_repeated_and_then_succeed(house: House) -> None:

@@ -134,7 +134,7 @@ def test_a_key_that_was_made_before_a_restart_is_shown_again_after_it(house: Hou
     first = house.ask("POST", KEYS, role=Role.DEVELOPER, json={"name": "a"}, headers=once)
     revising: Revising = house.revising
     house.administration = Administration(house.ledger, house.data, lambda: house.spec, Fleet, revising,
-        house.administration._app.state.house.standing)  # fmt: skip
+        house.administration._app.state.house.status)  # fmt: skip
     again = house.ask("POST", KEYS, role=Role.DEVELOPER, json={"name": "a"}, headers=once)
     assert (again.status_code, again.content) == (201, first.content)
     assert again.headers["idempotency-replayed"] == "true"

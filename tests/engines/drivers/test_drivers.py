@@ -236,6 +236,15 @@ def test_llama_cpp_is_told_of_the_projector_it_sees_through() -> None:
 def test_what_one_has_shown_to_vllm_is_not_kept_for_the_next() -> None:
     words = DRIVERS["vllm"].program(planned("vllm", images=True)).argv
     assert words[words.index("--mm-processor-cache-gb") + 1] == "0"
+    assert "--no-enable-prefix-caching" in words
+    own = DRIVERS["vllm"].program(planned("vllm", images=True, shared=True)).argv
+    assert own == DRIVERS["vllm"].program(planned("vllm")).argv
+
+
+def test_what_one_has_shown_to_sglang_is_not_kept_for_the_next() -> None:
+    caches = [DRIVERS["sglang"].program(planned("sglang", images=images, shared=shared)).env.get("SGLANG_VLM_CACHE_SIZE_MB")
+        for images, shared in ((True, False), (True, True), (False, False))]  # fmt: skip
+    assert caches == ["0", None, None]
 
 
 def test_models_that_rerank_are_started_as_such() -> None:

@@ -6,6 +6,7 @@ Whether an account exists, is disabled or has another password is one and the sa
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from samdrift.access.people import (
@@ -17,8 +18,10 @@ from samdrift.access.people import (
 )
 from samdrift.access.throttling import neighbourhood
 from samdrift.api.signin import codes, passkeys
+from samdrift.api.signin.devices import Device
 from samdrift.api.signin.flows import Flow, Stage, random_text
 from samdrift.api.signin.hall import Hall, Here, Visitor
+from samdrift.api.signin.holding_back import HeldBack
 from samdrift.api.signin.outcomes import Busy, Outcome, Weak, Wrong
 from samdrift.api.signin.passwords import Passwords, TooManyAtOnce, weakness
 from samdrift.spec.checking_signin import public_origin
@@ -30,39 +33,49 @@ class Accounts:
     def __init__(self, hall: Hall, passwords: Passwords) -> None:
         self._hall, self._passwords = hall, passwords
 
-    async def password(self, login: str, password: str, flow: Flow, visitor: Visitor, had: str | None) -> Outcome:
-        """The first step with a local account. Raises StoreAway."""
+    async def password(
+        self, login: str, password: str, flow: Flow, visitor: Visitor, had: str | None, device: Device | None = None
+    ) -> Outcome:
+        """The first step with a local account; `device` is the known device that it comes from, if any. Raises StoreAway."""
         now = self._hall.now()
         try:
             name = login_of(login.strip())
         except ValueError:
             name = ""
-        places = (f"address {neighbourhood(visitor.address)}", f"account {name or login[:200]}")
-        if wait := await self._hall.by_address.take(places[0], now):
-            return await self._hall.held_back(wait, visitor)
-        if wait := await self._hall.by_account.take(places[1], now):
-            return await self._hall.held_back(wait, visitor)
+        counted = self._counted(name or login[:200], visitor, device)
+        for limit, place in counted:
+            if wait := await limit.take(place, now):
+                return await self._hall.held_back(wait, visitor)
         person = await self._hall.do(self._hall.people.by_login, name)
         stored = None if person is None else person.password
         try:
             right = await self._passwords.fits(password, stored)
         except TooManyAtOnce:
-            await self._hall.by_account.give_back(places[1])
+            await counted[-1][0].give_back(counted[-1][1])
             return Busy()
         if person is None or stored is None or not right or not may_come_in(self._hall.spec, person):
             await self._hall.note("signin.password", person, visitor, "the account or the password is not right")
             return Wrong()
-        await self._hall.by_address.give_back(places[0])
-        await self._hall.by_account.give_back(places[1])
+        for limit, place in counted:
+            await limit.give_back(place)
         if self._passwords.is_dated(stored):
-            await self._hall.do(self._hall.people.set_password, person.id, await self._passwords.hash(password), None)
+            person = dataclasses.replace(person, password=await self._passwords.hash(password))
+            await self._hall.do(self._hall.people.set_password, person.id, person.password, None)
         return await self._hall.admit(person, "account", flow, visitor, had, strong=False)
+
+    def _counted(self, name: str, visitor: Visitor, device: Device | None) -> Sequence[tuple[HeldBack, str]]:
+        """Where an attempt at an account is counted. A device on which its owner has signed in counts for itself, so that nobody
+        else, of the same address or another, can hold it back."""
+        if device is not None and device.login == name:
+            return ((self._hall.by_account, f"device {device.id}"),)
+        return ((self._hall.by_address, f"address {neighbourhood(visitor.address)}"), (self._hall.by_account, f"account {name}"))
 
     async def code(self, text: str, flow: Flow, visitor: Visitor, had: str | None) -> Outcome:
         """The second step: a one-time code, or a recovery code. Raises StoreAway."""
         now = self._hall.now()
         person = await self._hall.do(self._hall.people.find, flow.person) if flow.stage is Stage.SECOND else None
-        if person is None or not may_come_in(self._hall.spec, person):
+        if person is None or not self._hall.still(flow, person):
+            await self._hall.note("signin.code", person, visitor, "the way in has ended: the password is another one by now")
             return Wrong()
         if wait := await self._hall.by_person.take(f"second {person.id}", now):
             return await self._hall.held_back(wait, visitor, person)
@@ -108,13 +121,18 @@ class Accounts:
             return Busy()
         event = self._hall.event("signin.welcome", person, visitor, "chose a password by an invitation")
         accepted = await self._hall.do(self._hall.people.accept, digest_of(secret), stored, event)
-        return Wrong() if accepted is None else await self._hall.admit(accepted, "account", flow, visitor, had, strong=False)
+        if accepted is None:
+            return Wrong()
+        accepted = dataclasses.replace(accepted, password=stored)
+        return await self._hall.admit(accepted, "account", flow, visitor, had, strong=False)
 
     async def change_password(self, here: Here, old: str, new: str, visitor: Visitor) -> Outcome:
         """Somebody who is signed in chooses another password. All their sessions end; a new one takes the place of this. Raises
         StoreAway."""
         person, now = here.person, self._hall.now()
-        if wait := await self._hall.by_account.take(f"account {person.login}", now):
+        # Counted apart: whoever guesses at the account from outside must not keep its owner from changing the password.
+        place = f"change {person.id}"
+        if wait := await self._hall.by_account.take(place, now):
             return await self._hall.held_back(wait, visitor, person)
         try:
             if not await self._passwords.fits(old, person.password):
@@ -125,9 +143,10 @@ class Accounts:
             stored = await self._passwords.hash(new)
         except TooManyAtOnce:
             return Busy()
-        await self._hall.by_account.give_back(f"account {person.login}")
+        await self._hall.by_account.give_back(place)
         event = self._hall.event("signin.change_password", person, visitor, "chose another password")
         await self._hall.do(self._hall.people.set_password, person.id, stored, event)
+        person = dataclasses.replace(person, password=stored)
         return await self._hall.begin(person, here.session.how, "/signin/account", visitor, None, strong=here.session.strong)
 
     async def ask_for_passkey(self, flow: Flow) -> tuple[Flow, Any] | None:
@@ -157,7 +176,7 @@ class Accounts:
         count = passkeys.shown(answer, factor, origin, passkeys.challenge_of(flow.challenge))
         if (
             count is None
-            or not may_come_in(self._hall.spec, person)
+            or not (self._hall.still(flow, person) if flow.stage is Stage.SECOND else may_come_in(self._hall.spec, person))
             or not await self._hall.spent.spend(flow.challenge, now)
             or not await self._hall.do(
                 self._hall.people.factors.advance, factor.id, count, now, at_least=0 if count == 0 else None

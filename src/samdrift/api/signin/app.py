@@ -16,6 +16,7 @@ from samdrift.access.people import grants_in_force, same_text
 from samdrift.api.signin import codes, pages
 from samdrift.api.signin.asking import Asked, Receive, Reply, Scope, Send, Unreadable, in_json, read, to
 from samdrift.api.signin.cookies import (
+    device_text,
     flow_cookie,
     flow_text,
     gone,
@@ -23,6 +24,7 @@ from samdrift.api.signin.cookies import (
     language_cookie,
     session_secret,
 )
+from samdrift.api.signin.devices import Devices
 from samdrift.api.signin.flows import Flow, Stage, new_flow, opened_flow, sealed_flow
 from samdrift.api.signin.hall import Here
 from samdrift.api.signin.outcomes import Enrol, Failed, Outcome, Second, SignedIn, Wait
@@ -56,7 +58,7 @@ class SignInApp:
     """The ASGI app. `key` (32 bytes) seals what browsers carry."""
 
     def __init__(self, signin: SignIn, key: bytes) -> None:
-        self._signin, self._seal = signin, Seal(key, "flows of sign-in")
+        self._signin, self._seal, self._devices = signin, Seal(key, "flows of sign-in"), Devices(key)
         self._static = {name: files(__package__).joinpath("static", name).read_bytes() for name in _STATIC}
         self._routes: Mapping[tuple[str, str], Handler] = {
             ("GET", PAGES): self._page,
@@ -92,7 +94,8 @@ class SignInApp:
             asked = await read(scope, receive)
             reply = await self._answer(asked, origin)
         except Unreadable as unreadable:
-            reply = self._sentence(Words("da"), "stale", unreadable.status)
+            asked_in = {n.decode("latin-1").lower(): v.decode("latin-1") for n, v in scope["headers"]}
+            reply = self._sentence(Words(language_of(asked_in, language_chosen(asked_in))), "unreadable", unreadable.status)
         always = _ALWAYS | ({"strict-transport-security": "max-age=31536000"} if (origin or "").startswith("https://") else {})
         await reply.send(send, head=scope["method"] == "HEAD", always=always)
 
@@ -110,7 +113,7 @@ class SignInApp:
         host = asked.headers.get("host", "")
         if method == "GET" and not self._signin.hall.spec.signin.url and _elsewhere(host, origin):
             # A browser binds cookies and passkeys to one name, and this machine has several.
-            return to(origin + (asked.path if asked.path.startswith(PAGES) else PAGES))
+            return to(origin + (quote(asked.path) if asked.path.startswith(PAGES) else PAGES))
         try:
             here = await self._signin.hall.here(session_secret(asked.headers, origin))
             flow = opened_flow(self._seal, flow_text(asked.headers, origin), self._signin.hall.now())
@@ -131,9 +134,9 @@ class SignInApp:
         flow, spec = visit.flow, self._signin.hall.spec
         if flow is None or flow.stage is not Stage.OPEN or (flow.next != next_ and not problem):
             flow = new_flow(Stage.OPEN, self._signin.hall.now(), next_ if flow is None or not problem else flow.next)
-        frame = self._frame(visit, PAGES, problem)
+        frame = self._frame(visit, PAGES, problem, flow.next)
         accounts = spec.signin.accounts == "allowed"
-        html = pages.sign_in_page(frame, flow, spec.signin.providers.items(), accounts=accounts)
+        html = pages.sign_in_page(frame, flow, spec.signin.providers.items(), accounts=accounts, login=_typed(visit, "login"))
         return html_reply(html, status, flow_cookie(sealed_flow(self._seal, flow), visit.origin))
 
     async def _second_page(self, visit: Visit, problem: str = "", status: int = 200) -> Reply:
@@ -158,7 +161,7 @@ class SignInApp:
         flow = visit.flow
         if flow is None or flow.stage is not Stage.OPEN:
             flow = new_flow(Stage.OPEN, self._signin.hall.now(), HOME)
-        html = pages.welcome_page(self._frame(visit, f"{PAGES}/welcome", problem), flow)
+        html = pages.welcome_page(self._frame(visit, f"{PAGES}/welcome", problem), flow, _typed(visit, "secret"))
         return html_reply(html, status, flow_cookie(sealed_flow(self._seal, flow), visit.origin))
 
     async def _account_page(self, visit: Visit, problem: str = "", status: int = 200) -> Reply:
@@ -197,15 +200,16 @@ class SignInApp:
         if flow is None:
             return await self._page(visit, visit.words("stale"), 403)
         login, password = form.get("login", ""), form.get("password", "")
-        outcome = await self._signin.accounts.password(login, password, flow, visit.visitor, visit.had)
-        return await self._after(visit, outcome, self._page)
+        device = self._devices.read(device_text(visit.asked.headers, visit.origin), self._signin.hall.now())
+        outcome = await self._signin.accounts.password(login, password, flow, visit.visitor, visit.had, device)
+        return await self._after(visit, outcome, self._page, "wrong_password")
 
     async def _code(self, visit: Visit) -> Reply:
         flow, form = self._of_flow(visit, visit.asked.form(), Stage.SECOND)
         if flow is None:
             return await self._page(visit, visit.words("stale"), 403)
         outcome = await self._signin.accounts.code(form.get("code", ""), flow, visit.visitor, visit.had)
-        return await self._after(visit, outcome, self._second_page)
+        return await self._after(visit, outcome, self._second_page, "wrong_code")
 
     async def _welcome(self, visit: Visit) -> Reply:
         flow, form = self._of_flow(visit, visit.asked.form(), Stage.OPEN)
@@ -213,7 +217,7 @@ class SignInApp:
             return await self._welcome_page(visit, visit.words("stale"), 403)
         secret = form.get("secret", "").strip()
         outcome = await self._signin.accounts.welcome(secret, form.get("password", ""), flow, visit.visitor, visit.had)
-        return await self._after(visit, outcome, self._welcome_page)
+        return await self._after(visit, outcome, self._welcome_page, "wrong_invitation")
 
     async def _add_codes(self, visit: Visit) -> Reply:
         flow, form = self._of_flow(visit, visit.asked.form(), Stage.ENROL)
@@ -223,31 +227,31 @@ class SignInApp:
             outcome = await self._signin.factors.add_codes(form.get("code", ""), flow, visit.here, visit.visitor)
         except ValueError:
             return await self._enrol_page(visit, visit.words("too_many_factors"), 422)
-        return await self._after(visit, outcome, self._enrol_page)
+        return await self._after(visit, outcome, self._enrol_page, "wrong_new_code")
 
     async def _change_password(self, visit: Visit) -> Reply:
-        here, form = self._of_session(visit, visit.asked.form())
+        here, form = await self._of_session(visit, visit.asked.form())
         if here is None or not self._signin.hall.may_change(here):
             return await self._account_page(visit, visit.words("stale"), 403)
         outcome = await self._signin.accounts.change_password(here, form.get("old", ""), form.get("new", ""), visit.visitor)
-        return await self._after(visit, outcome, self._account_page)
+        return await self._after(visit, outcome, self._account_page, "wrong_old_password")
 
     async def _remove_factor(self, visit: Visit) -> Reply:
-        here, form = self._of_session(visit, visit.asked.form())
+        here, form = await self._of_session(visit, visit.asked.form())
         if here is None or not self._signin.hall.may_change(here):
             return await self._account_page(visit, visit.words("stale"), 403)
         done = await self._signin.factors.remove_factor(here, form.get("id", ""), visit.visitor)
         return await self._account_page(visit, visit.words("last_factor"), 422) if done == "last" else to(HOME)
 
     async def _recovery(self, visit: Visit) -> Reply:
-        here, _ = self._of_session(visit, visit.asked.form())
+        here, _ = await self._of_session(visit, visit.asked.form())
         if here is None or not self._signin.hall.may_change(here):
             return await self._account_page(visit, visit.words("stale"), 403)
         texts = await self._signin.factors.recovery_codes(here, visit.visitor)
-        return html_reply(pages.recovery_page(self._frame(visit, HOME, ""), texts))
+        return html_reply(pages.recovery_page(self._frame(visit, "", ""), texts))
 
     async def _end_session(self, visit: Visit) -> Reply:
-        here, form = self._of_session(visit, visit.asked.form())
+        here, form = await self._of_session(visit, visit.asked.form())
         if here is None:
             return await self._account_page(visit, visit.words("stale"), 403)
         if form.get("id") == "others":
@@ -257,7 +261,7 @@ class SignInApp:
         return to(HOME)
 
     async def _out(self, visit: Visit) -> Reply:
-        here, _ = self._of_session(visit, visit.asked.form())
+        here, _ = await self._of_session(visit, visit.asked.form())
         if here is None:
             return await self._account_page(visit, visit.words("stale"), 403)
         await self._signin.hall.end(here, here.session.id, visit.visitor)
@@ -312,7 +316,7 @@ class SignInApp:
 
     def _told(self, visit: Visit, outcome: Outcome) -> Reply:
         if isinstance(outcome, SignedIn):
-            return in_json({"next": outcome.next}, 200, *signed_in_cookies(outcome, visit.origin))
+            return in_json({"next": outcome.next}, 200, *self._cookies(visit, outcome))
         status, sentence = told_of(outcome, visit.words)
         return problem_reply(status, sentence, outcome)
 
@@ -327,21 +331,30 @@ class SignInApp:
     def _of_script(self, visit: Visit, *stages: Stage) -> Flow | None:
         return self._of_flow(visit, {"csrf": visit.asked.headers.get("x-csrf-token", "")}, *stages)[0]
 
-    def _of_session(self, visit: Visit, form: dict[str, str]) -> tuple[Here | None, dict[str, str]]:
+    async def _of_session(self, visit: Visit, form: dict[str, str]) -> tuple[Here | None, dict[str, str]]:
         """Whose form it is; None if it is not ours to take."""
         here = visit.here
-        good = here is not None and self._signin.hall.from_here(visit.asked.headers)
-        return (here if good and here is not None and same_text(form.get("csrf", ""), here.token) else None), form
+        if here is None:
+            return None, form
+        if self._signin.hall.from_here(visit.asked.headers) and same_text(form.get("csrf", ""), here.token):
+            return here, form
+        await self._signin.hall.note_cross_site(here, visit.visitor)
+        return None, form
 
-    async def _after(self, visit: Visit, outcome: Outcome, page: Callable[[Visit, str, int], Awaitable[Reply]]) -> Reply:
+    def _cookies(self, visit: Visit, outcome: SignedIn) -> tuple[str, ...]:
+        return signed_in_cookies(outcome, visit.origin, self._devices, self._signin.hall.now())
+
+    async def _after(
+        self, visit: Visit, outcome: Outcome, page: Callable[[Visit, str, int], Awaitable[Reply]], wrong: str = "wrong"
+    ) -> Reply:
         if isinstance(outcome, SignedIn):
-            return to(outcome.next, *signed_in_cookies(outcome, visit.origin))
+            return to(outcome.next, *self._cookies(visit, outcome))
         if isinstance(outcome, Second | Enrol):
             where = f"{PAGES}/{'second' if isinstance(outcome, Second) else 'enrol'}"
             return to(where, flow_cookie(sealed_flow(self._seal, outcome.flow), visit.origin))
         if isinstance(outcome, Failed):
             return await self._failed(visit, outcome)
-        status, sentence = told_of(outcome, visit.words)
+        status, sentence = told_of(outcome, visit.words, wrong)
         reply = await page(visit, sentence, status)
         return with_headers(reply, **{"retry-after": f"{outcome.seconds:.0f}"}) if isinstance(outcome, Wait) else reply
 
@@ -350,12 +363,17 @@ class SignInApp:
         html = pages.sentence_page(self._frame(visit, PAGES, sentence), visit.words("title"))
         return html_reply(html, status, gone(visit.origin, session=False))
 
-    def _frame(self, visit: Visit, here: str, problem: str) -> pages.Frame:
-        return pages.Frame(self._signin.hall.spec.community.name, visit.words, here, problem)
+    def _frame(self, visit: Visit, here: str, problem: str, next_: str = "") -> pages.Frame:
+        return pages.Frame(self._signin.hall.spec.community.name, visit.words, here, problem, "" if next_ == HOME else next_)
 
     def _sentence(self, words: Words, name: str, status: int) -> Reply:
         frame = pages.Frame(self._signin.hall.spec.community.name, words, PAGES, words(name))
-        return html_reply(pages.sentence_page(frame, words("title")), status)
+        return html_reply(pages.sentence_page(frame, words("title"), "to_signin" if name == "not_found" else "again"), status)
+
+
+def _typed(visit: Visit, name: str) -> str:
+    """What somebody has typed into a field already: they shall not have to do it again."""
+    return visit.asked.form().get(name, "") if visit.asked.method == "POST" else ""
 
 
 def _elsewhere(host: str, origin: str) -> bool:

@@ -1,4 +1,4 @@
-"""The two cookies: the session's, and that of somebody on their way in. Neither is ever read by a script.
+"""The cookies: of a session, of somebody on their way in, of a known device, and of the language. None is read by a script.
 
 Over TLS their names begin with `__Host-`, so that a browser takes them from this host only, over TLS only and for all paths: a
 neighbouring site cannot plant one.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from samdrift.api.signin.devices import LASTS as DEVICE_LASTS
 from samdrift.api.signin.flows import LASTS
 
-_SESSION, _FLOW, _LANGUAGE = "samdrift", "samdrift-flow", "samdrift-language"
+_SESSION, _FLOW, _DEVICE, _LANGUAGE = "samdrift", "samdrift-flow", "samdrift-device", "samdrift-language"
 
 
 def cookies_of(headers: Mapping[str, str]) -> dict[str, str]:
@@ -33,6 +34,11 @@ def flow_text(headers: Mapping[str, str], origin: str | None) -> str:
     return cookies_of(headers).get(_named(_FLOW, origin), "")
 
 
+def device_text(headers: Mapping[str, str], origin: str | None) -> str:
+    """What the browser holds of itself as a device that somebody has signed in on."""
+    return cookies_of(headers).get(_named(_DEVICE, origin), "")
+
+
 def language_chosen(headers: Mapping[str, str]) -> str | None:
     """The language that was chosen."""
     return cookies_of(headers).get(_LANGUAGE)
@@ -46,6 +52,11 @@ def session_cookie(secret: str, origin: str) -> str:
 def flow_cookie(text: str, origin: str) -> str:
     """Sets the flow."""
     return _cookie(_named(_FLOW, origin), text, origin, f"; Max-Age={LASTS:.0f}")
+
+
+def device_cookie(text: str, origin: str) -> str:
+    """Has the browser known again. It stays when somebody signs out: that is what it is for."""
+    return _cookie(_named(_DEVICE, origin), text, origin, f"; Max-Age={DEVICE_LASTS:.0f}")
 
 
 def language_cookie(language: str, origin: str) -> str:

@@ -12,7 +12,6 @@ from samdrift.access.people import (
     Person,
     demands_second_factor,
     grants_in_force,
-    may_come_in,
 )
 from samdrift.api.signin import codes, passkeys
 from samdrift.api.signin.flows import Flow, Stage, random_text
@@ -35,7 +34,7 @@ class SecondFactors:
         if flow.session:
             return here.person if here is not None and here.person.id == flow.person and self._hall.may_change(here) else None
         person = await self._hall.do(self._hall.people.find, flow.person)
-        if person is None or person.login is None or not may_come_in(self._hall.spec, person):
+        if person is None or person.login is None or not self._hall.still(flow, person):
             return None
         # Whoever has one shows it: knowing the password alone must not be enough to add another.
         return None if await self._hall.second_factors(person.id) else person
@@ -54,6 +53,7 @@ class SecondFactors:
         seed = bytes.fromhex(flow.seed)
         step = codes.step_of(seed, text, now)
         if not seed or step is None:
+            await self._hall.note("signin.factor", person, visitor, "the code is not that of the app being set up")
             return Wrong()
         await self._hall.by_person.give_back(f"second {person.id}")
         factor = Factor("f" + os.urandom(8).hex(), person.id, FactorKind.TOTP, "", self._hall.seeds.seal(seed, person.id), now,
@@ -79,6 +79,7 @@ class SecondFactors:
             return Failed("unasked")
         made = passkeys.made(answer, origin, passkeys.challenge_of(flow.challenge))
         if made is None or not await self._hall.spent.spend(flow.challenge, now):
+            await self._hall.note("signin.factor", person, visitor, "the new passkey's answer is not good")
             return Wrong()
         factor = Factor("f" + os.urandom(8).hex(), person.id, FactorKind.PASSKEY, name[:60], made.key, now, made.handle,
             made.count, now)  # fmt: skip
@@ -100,6 +101,7 @@ class SecondFactors:
         """Take a second factor away, unless it is the last one and a role demands one. Raises StoreAway."""
         left = [one for one in await self._hall.second_factors(here.person.id) if one.id != factor]
         if not left and demands_second_factor(self._hall.spec, grants_in_force(self._hall.spec, here.person)):
+            await self._hall.note("signin.factor", here.person, visitor, "the last second factor stays: a role demands one")
             return "last"
         event = self._hall.event("signin.factor", here.person, visitor, "removed a second factor", {"factor": factor}, {})
         done = await self._hall.do(self._hall.people.factors.remove, here.person.id, factor, event)

@@ -26,9 +26,9 @@ from samdrift.access.roles import Actor
 from samdrift.access.throttling import Limit
 from samdrift.api.signin import codes
 from samdrift.api.signin.cookies import session_secret
-from samdrift.api.signin.flows import Flow, Stage, new_flow, random_text, session_token
+from samdrift.api.signin.flows import Flow, Stage, new_flow, proof_of, random_text, session_token
 from samdrift.api.signin.holding_back import HeldBack, Spent
-from samdrift.api.signin.outcomes import CrossSite, Enrol, Failed, NoRole, Outcome, Second, SignedIn, Wait
+from samdrift.api.signin.outcomes import CrossSite, Enrol, Failed, NoRole, Outcome, Second, SignedIn, Wait, Wrong
 from samdrift.api.signin.sealing import Seal
 from samdrift.api.signin.store import Attempts, Offload, People
 from samdrift.spec.checking_signin import public_origin
@@ -123,6 +123,7 @@ class Hall:
             return None
         ours = self.from_here(headers) and same_text(headers.get("x-csrf-token", ""), here.token)
         if method not in _SAFE and not ours:
+            await self.note_cross_site(here, Visitor(address))
             return CrossSite()
         return actor_of(self.spec, here.person, here.session, address)
 
@@ -130,6 +131,15 @@ class Hall:
         """Does a page of ours send this? Every browser says so with what changes anything."""
         origin = public_origin(self.spec)
         return origin is not None and headers.get("origin", "").lower() == origin
+
+    async def note_cross_site(self, here: Here, visitor: Visitor) -> None:
+        """Somebody's browser sent what was not asked for by a page of ours, or without the session's token. Raises StoreAway."""
+        await self.note("signin.cross_site", here.person, visitor, "not from a page of this site, or without its token")
+
+    def still(self, flow: Flow, person: Person) -> bool:
+        """May somebody whose password was right go on with this flow? Not if it is another one by now: whoever knew the old one
+        must not come in by a page that was left open."""
+        return may_come_in(self.spec, person) and same_text(flow.proof, proof_of(person.password))
 
     def may_change(self, here: Here) -> bool:
         """May they change how they sign in? It takes a local account, and having signed in just now."""
@@ -176,24 +186,32 @@ class Hall:
                 return await self.begin(person, how, flow.next, visitor, had, strong=False)
             await self.note("signin.in", person, visitor, "the login vouches for no second factor, which the roles demand")
             return Failed("weak")
-        now = self.now()
+        now, proof = self.now(), proof_of(person.password)
         factors = await self.second_factors(person.id)
         if factors:
-            return Second(new_flow(Stage.SECOND, now, flow.next, person=person.id), frozenset(f.kind for f in factors))
+            second = new_flow(Stage.SECOND, now, flow.next, person=person.id, proof=proof)
+            return Second(second, frozenset(f.kind for f in factors))
         if demanded:
             seed = os.urandom(codes.SEED_BYTES).hex()
-            return Enrol(new_flow(Stage.ENROL, now, flow.next, person=person.id, seed=seed))
+            return Enrol(new_flow(Stage.ENROL, now, flow.next, person=person.id, seed=seed, proof=proof))
         return await self.begin(person, how, flow.next, visitor, had, strong=False)
 
-    async def begin(self, person: Person, how: str, next_: str, visitor: Visitor, had: str | None, *, strong: bool) -> SignedIn:
-        """A new session under a new secret, whatever the browser held before."""
+    async def begin(self, person: Person, how: str, next_: str, visitor: Visitor, had: str | None, *, strong: bool) -> Outcome:
+        """A new session under a new secret, whatever the browser held before. It ends at once if the account has another password
+        by now: who resets one ends all sessions, and must not miss the one that was just being begun."""
         now, secret = self.now(), random_text()
         session = Session(digest_of(secret), "s" + os.urandom(8).hex(), person.id, how, strong, now, now,
             now + self.spec.signin.session.longest, visitor.address, visitor.agent[:_LONGEST_AGENT])  # fmt: skip
         event = self.event("signin.in", person, visitor, how, {}, {"session": session.id, "strong": strong})
         ended = None if had is None else digest_of(had)
         await self.do(self.people.sessions.begin, session, event, instead_of=ended)
-        return SignedIn(secret, next_, session.expires_at)
+        there = await self.do(self.people.find, person.id)
+        if there is None or there.password != person.password:
+            event = dataclasses.replace(self.event("signin.in", person, visitor, "the account was set up anew meanwhile"),
+                outcome="refused", before={"session": session.id})  # fmt: skip
+            await self.do(self.people.sessions.end, person.id, session.id, event)
+            return Wrong()
+        return SignedIn(secret, next_, session.expires_at, person.login or "")
 
     async def held_back(self, wait: float, visitor: Visitor, person: Person | None = None) -> Wait:
         """There were too many attempts; it is noted."""

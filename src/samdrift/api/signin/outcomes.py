@@ -10,11 +10,13 @@ from samdrift.api.signin.flows import Flow
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """They are in: with this secret for their browser, until then at the latest, and to there."""
+    """They are in: with this secret for their browser, until then at the latest, and to there. `login` is the name of a local
+    account, if they came with one."""
 
     secret: str
     next: str
     expires_at: float
+    login: str = ""
 
 
 @dataclass(frozen=True, slots=True)

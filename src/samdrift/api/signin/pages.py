@@ -21,32 +21,38 @@ ACTIONS = "/api/v1/signin"
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What every page shows: whose community it is, in which words, and what went wrong just now. `here` is the page's own path,
-    for changing the language."""
+    for changing the language; empty on a page that cannot be shown again. `next` is where somebody is going."""
 
     community: str
     words: Words
     here: str = "/signin"
     problem: str = ""
+    next: str = ""
 
     def page(self, title: str, *parts: str) -> str:
         """A whole page."""
         w = self.words
         other = "en" if w.language == "da" else "da"
-        problem = f'<p class="problem" role="alert">{escape(self.problem)}</p>' if self.problem else ""
-        switch = f'<a href="{escape(self.here)}?lang={other}" lang="{other}" hreflang="{other}">{w("other")}</a>'
+        problem = f'<p class="problem" id="problem" role="alert">{escape(self.problem)}</p>' if self.problem else ""
+        there = self.here + "?" + urlencode({"lang": other} | ({"next": self.next} if self.next else {}))
+        link = f'<a href="{escape(there)}" lang="{other}" hreflang="{other}">{w("other")}</a>'
+        switch = f'<nav aria-label="{escape(w("language"))}">{link}</nav>' if self.here else ""
+        spoken = w("problem", title=title) if self.problem else title
         return (
             f'<!doctype html>\n<html lang="{w.language}"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">'
-            f"<title>{escape(title)} · {escape(self.community)}</title>"
+            f"<title>{escape(spoken)} · {escape(self.community)}</title>"
             '<link rel="icon" href="data:,"><link rel="stylesheet" href="/signin/static/signin.css">'
             f'<script src="/signin/static/signin.js" defer></script></head><body data-none="{escape(w("no_passkey"))}"><main>'
-            f'<header><span>{escape(self.community)}</span><nav>{switch}</nav></header>'
+            f'<header><span>{escape(self.community)}</span>{switch}</header>'
             f"<h1>{escape(title)}</h1>{problem}{''.join(parts)}</main></body></html>\n"
         )  # fmt: skip
 
 
-def sign_in_page(frame: Frame, flow: Flow, providers: Iterable[tuple[str, Provider]], *, accounts: bool) -> str:
-    """Where people begin."""
+def sign_in_page(
+    frame: Frame, flow: Flow, providers: Iterable[tuple[str, Provider]], *, accounts: bool, login: str = ""
+) -> str:
+    """Where people begin. `login` is what somebody typed already, who gets another try."""
     w = frame.words
     places = urlencode({"next": flow.next})
     buttons = "".join(
@@ -57,8 +63,9 @@ def sign_in_page(frame: Frame, flow: Flow, providers: Iterable[tuple[str, Provid
     local = (
         _section(w("own_account"),
             _form("password", flow.form_token, w("sign_in"),
-                _field("login", w("login"), "username webauthn", autofocus=not buttons),
-                _field("password", w("password"), "current-password", kind="password")),
+                _field("login", w("login"), "username webauthn", autofocus=not buttons and not login, value=login),
+                _field("password", w("password"), "current-password", kind="password", autofocus=bool(login),
+                    about=frame.problem)),
             _passkey_button("show", flow.form_token, w("passkey"), w("no_script")))
         if accounts else ""
     )  # fmt: skip
@@ -70,7 +77,8 @@ def second_page(frame: Frame, flow: Flow, kinds: frozenset[FactorKind]) -> str:
     w = frame.words
     about = w("second_text" if FactorKind.TOTP in kinds else "second_passkey")
     passkey = _passkey_button("show", flow.form_token, w("use_passkey"), w("no_script")) if FactorKind.PASSKEY in kinds else ""
-    form = _form("code", flow.form_token, w("confirm"), _field("code", w("code"), "one-time-code", autofocus=True))
+    field = _field("code", w("code"), "one-time-code", autofocus=True, about=frame.problem)
+    form = _form("code", flow.form_token, w("confirm"), field)
     return frame.page(w("second_title"), passkey, f"<p>{escape(about)}</p>", form)
 
 
@@ -87,19 +95,20 @@ def enrol_page(frame: Frame, flow: Flow, login: str) -> str:
             f'<img class="qr" src="{escape(codes.scannable(link))}" alt="{escape(w("qr"))}">'
             f"<p>{escape(w('app_typed'))}<br><code class='seed'>{codes.seed_text(seed)}</code></p>"
             f'<p><a href="{escape(link)}">{escape(w("open_app"))}</a></p>',
-            _form("factors/codes", flow.form_token, w("confirm"), _field("code", w("code"), "one-time-code"))),
+            _form("factors/codes", flow.form_token, w("confirm"), _field("code", w("code"), "one-time-code", digits=True,
+                autofocus=bool(frame.problem), about=frame.problem))),
     )  # fmt: skip
 
 
-def welcome_page(frame: Frame, flow: Flow) -> str:
+def welcome_page(frame: Frame, flow: Flow, secret: str = "") -> str:
     """Where an invitation leads. Its secret stands behind the `#` of the address, which browsers send to nobody; the script puts
-    it into the field."""
+    it into the field, and the field away. `secret` is what somebody sent already, whose password would not do."""
     w = frame.words
     return frame.page(
         w("welcome_title"),
         f"<p>{escape(w('welcome_text'))}</p>",
-        _form("welcome", flow.form_token, w("go_on"), _field("secret", w("secret"), "off", kind="password"),
-            _field("password", w("new_password"), "new-password", kind="password", autofocus=True)),
+        _form("welcome", flow.form_token, w("go_on"), _field("secret", w("secret"), "off", value=secret),
+            _field("password", w("new_password"), "new-password", kind="password", autofocus=True, about=frame.problem)),
     )  # fmt: skip
 
 
@@ -115,14 +124,19 @@ def account_page(
     mine = [f for f in factors if f.kind is not FactorKind.RECOVERY]
     parts = [f"<p><strong>{escape(person.name or person.login or '')}</strong></p>", _section(w("roles"), f"<ul>{held}</ul>")]
     if person.login is not None:
-        rows = "".join(f"<li>{_factor(f, w)}{_small('factors/remove', token, w('remove'), id=f.id) if may_change else ''}</li>"
-            for f in mine)  # fmt: skip
+        rows = "".join(
+            f"<li>{_factor(f, w)}"
+            f"{_small('factors/remove', token, w('remove'), about=_factor(f, w), id=f.id) if may_change else ''}</li>"
+            for f in mine
+        )
         parts.append(_section(w("factors"), f"<ul>{rows}</ul>" if rows else f"<p>{escape(w('no_factors'))}</p>"))
         if may_change:
             left = w("recovery_left", count=len(factors) - len(mine))
             parts.append(f'<p><a class="button" href="/signin/enrol">{escape(w("add"))}</a></p>')
             parts.append(_section(w("recovery"), f"<p>{escape(left)}</p>", _small("recovery", token, w("make_recovery"))))
-            parts.append(_section(w("change_password"), _form("password/change", token, w("change_password"),
+            # Hidden, so that a password manager knows whose password it is.
+            whose = f'<input name="username" autocomplete="username" value="{escape(person.login)}" readonly hidden>'
+            parts.append(_section(w("change_password"), _form("password/change", token, w("change_password"), whose,
                 _field("old", w("old_password"), "current-password", kind="password"),
                 _field("new", w("new_password"), "new-password", kind="password"))))  # fmt: skip
         else:
@@ -130,7 +144,8 @@ def account_page(
     listed = ""
     for one in sessions:
         this = one.id == session.id
-        listed += f"<li>{_session(one, this, w)}{'' if this else _small('sessions/end', token, w('end'), id=one.id)}</li>"
+        about = _session(one, this, w)
+        listed += f"<li>{about}{'' if this else _small('sessions/end', token, w('end'), about=about, id=one.id)}</li>"
     others = _small("sessions/end", token, w("end_others"), id="others") if len(sessions) > 1 else ""
     parts.append(_section(w("sessions"), f"<ul>{listed}</ul>", others))
     parts.append(_small("out", token, w("sign_out")))
@@ -145,27 +160,34 @@ def recovery_page(frame: Frame, texts: Sequence[str]) -> str:
     return frame.page(w("recovery"), f"<p>{escape(w('recovery_text'))}</p><ul class='codes'>{listed}</ul>", back)
 
 
-def sentence_page(frame: Frame, title: str, again: str = "/signin") -> str:
-    """Only what went wrong, and the way back."""
-    return frame.page(title, f'<p><a class="button" href="{escape(again)}">{escape(frame.words("again"))}</a></p>')
+def sentence_page(frame: Frame, title: str, onward: str = "again") -> str:
+    """Only what went wrong, and the way to the page where people begin."""
+    return frame.page(title, f'<p><a class="button" href="/signin">{escape(frame.words(onward))}</a></p>')
 
 
 def _section(title: str, *parts: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
 
 
-def _form(action: str, token: str, button: str, *fields: str) -> str:
+def _form(action: str, token: str, button: str, *fields: str, named: str = "") -> str:
     return (f'<form method="post" action="{ACTIONS}/{action}"><input type="hidden" name="csrf" value="{escape(token)}">'
-        f'{"".join(fields)}<button>{escape(button)}</button></form>')  # fmt: skip
+        f'{"".join(fields)}<button{named}>{escape(button)}</button></form>')  # fmt: skip
 
 
-def _small(action: str, token: str, button: str, **values: str) -> str:
+def _small(action: str, token: str, button: str, *, about: str = "", **values: str) -> str:
+    """A small button; `about` tells it from others of its name where it is only heard. It is HTML already."""
     hidden = "".join(f'<input type="hidden" name="{escape(k)}" value="{escape(v)}">' for k, v in values.items())
-    return f'<span class="small">{_form(action, token, button, hidden)}</span>'
+    named = f' aria-label="{escape(button)}: {about.strip()}"' if about else ""
+    return f'<span class="small">{_form(action, token, button, hidden, named=named)}</span>'
 
 
-def _field(name: str, label: str, complete: str, *, kind: str = "text", autofocus: bool = False, required: bool = True) -> str:
-    more = (" autofocus" if autofocus else "") + (" required" if required else "")
+def _field(
+    name: str, label: str, complete: str, *, kind: str = "text", autofocus: bool = False, required: bool = True, value: str = "",
+    digits: bool = False, about: str = "",
+) -> str:  # fmt: skip
+    """A field with its label. `about` says that something went wrong: whoever hears the field then hears that, too."""
+    more = (" autofocus" if autofocus else "") + (" required" if required else "") + (' inputmode="numeric"' if digits else "")
+    more += (' aria-describedby="problem"' if about else "") + (f' value="{escape(value[:300])}"' if value else "")
     return (f'<label>{escape(label)}<input name="{name}" type="{kind}" autocomplete="{complete}" maxlength="300"'
         f' autocapitalize="none" spellcheck="false"{more}></label>')  # fmt: skip
 

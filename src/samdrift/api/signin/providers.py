@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -33,6 +34,8 @@ _LARGEST = 512 * 1024
 _PATIENCE = 8.0  # seconds for each question
 _SKEW = 60.0
 _LONGEST_TOKEN = 64 * 1024
+_BEARER = re.compile(r"[A-Za-z0-9._~+/-]{1,65536}=*")  # RFC 6750, 2.1
+_ABOUT_THE_SIGN_IN = frozenset({"iss", "aud", "exp", "iat", "nbf", "nonce", "azp", "acr", "amr", "auth_time"})
 _log = logging.getLogger(__name__)
 
 Fetching = Callable[[Provider], httpx.AsyncClient]
@@ -97,13 +100,30 @@ class Providers:
             raise ProviderFailed("wrong", "no code came back")
         known = await self._about(provider, now)
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect, "code_verifier": flow.verifier}
-        token = (await self._exchange(provider, known, secret, form)).get("id_token")
+        answer = await self._exchange(provider, known, secret, form)
+        token = answer.get("id_token")
         if not isinstance(token, str) or len(token) > _LONGEST_TOKEN:
             raise ProviderFailed("wrong", "no id_token came back")
         claims = await self._claims(provider, known, token, now)
         if not isinstance(claims.get("nonce"), str) or not same_text(claims["nonce"], flow.challenge):
             raise ProviderFailed("wrong", "the token was made for another sign-in")
-        return claims
+        return claims if provider.claims_from == "token" else await self._and_userinfo(provider, known, answer, claims)
+
+    async def _and_userinfo(
+        self, provider: Provider, known: _Known, answer: dict[str, Any], claims: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The claims of a token, and what the login says of the same person at its userinfo address (OpenID Connect Core, 5.3).
+        That is not signed, so it adds and replaces nothing, least of all how somebody has signed in."""
+        url, access = known.metadata.get("userinfo_endpoint"), answer.get("access_token")
+        if not _is_safe(url):
+            raise ProviderFailed("wrong", "its userinfo_endpoint is no address that can be trusted")
+        if not isinstance(access, str) or not _BEARER.fullmatch(access):
+            raise ProviderFailed("wrong", "no access_token came back to ask for the person's claims with")
+        headers = {"accept": "application/json", "authorization": f"Bearer {access}"}
+        said = await self._ask(provider, "GET", str(url), headers, None)
+        if said.get("sub") != claims["sub"]:  # 5.3.2: else it could be a stranger's token, put in place of theirs
+            raise ProviderFailed("wrong", "its userinfo address tells of somebody else")
+        return {name: value for name, value in said.items() if name not in _ABOUT_THE_SIGN_IN} | claims
 
     async def _exchange(self, provider: Provider, known: _Known, secret: str, form: dict[str, str]) -> dict[str, Any]:
         methods = known.metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from samdrift.api.signin.asking import Asked, Reply, in_json
-from samdrift.api.signin.cookies import gone, session_cookie, session_secret
+from samdrift.api.signin.cookies import device_cookie, gone, session_cookie, session_secret
+from samdrift.api.signin.devices import Devices
 from samdrift.api.signin.flows import Flow
 from samdrift.api.signin.hall import Here, Visitor
 from samdrift.api.signin.outcomes import Busy, Failed, NoRole, Outcome, SignedIn, Wait, Weak
@@ -30,8 +31,8 @@ class Visit:
         return session_secret(self.asked.headers, self.origin)
 
 
-def told_of(outcome: Outcome, w: Words) -> tuple[int, str]:
-    """Status and sentence of what did not come to anything."""
+def told_of(outcome: Outcome, w: Words, wrong: str = "wrong") -> tuple[int, str]:
+    """Status and sentence of what did not come to anything; `wrong` names the sentence where what was shown is not right."""
     match outcome:
         case Wait(seconds):
             return 429, w("wait", seconds=f"{seconds:.0f}")
@@ -45,12 +46,13 @@ def told_of(outcome: Outcome, w: Words) -> tuple[int, str]:
             status = {"unknown": 404, "away": 502, "wrong": 502, "denied": 403, "weak": 403, "unasked": 403}[kind]
             return status, w("failed" if kind == "wrong" else kind)
         case _:
-            return 403, w("wrong")
+            return 403, w(wrong)
 
 
-def signed_in_cookies(outcome: SignedIn, origin: str) -> tuple[str, str]:
-    """Sets the session, and takes the flow that led to it away."""
-    return session_cookie(outcome.secret, origin), gone(origin, session=False)
+def signed_in_cookies(outcome: SignedIn, origin: str, devices: Devices, now: float) -> tuple[str, ...]:
+    """Sets the session, takes the flow that led to it away, and has the browser known again."""
+    known = (device_cookie(devices.known(outcome.login, now), origin),) if outcome.login else ()
+    return session_cookie(outcome.secret, origin), gone(origin, session=False), *known
 
 
 def html_reply(text: str, status: int = 200, *cookies: str) -> Reply:

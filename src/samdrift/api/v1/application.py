@@ -13,14 +13,29 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from samdrift import __version__
-from samdrift.api.v1 import audit, keys, me, members, model_events, models, people, privacy, revisions, status, tokens, usage
+from samdrift.api.local import StatusSource
+from samdrift.api.v1 import (
+    audit,
+    keys,
+    me,
+    members,
+    model_events,
+    models,
+    people,
+    privacy,
+    revisions,
+    sessions,
+    status,
+    tokens,
+    usage,
+)
 from samdrift.api.v1 import refused_tokens as refused
 from samdrift.api.v1.door import OPENAPI, PREFIX
 from samdrift.api.v1.guarding import NoteRefusal, needs_of
 from samdrift.api.v1.problems import Denied, Kind, Problem, Refused, documented, rendered
 
 ROUTERS = (me.router, members.router, models.router, model_events.router, keys.router, refused.router, usage.router,
-    people.router, tokens.router, revisions.router, audit.router,
+    people.router, sessions.router, tokens.router, revisions.router, audit.router,
     privacy.router, status.router)  # fmt: skip
 """Every resource."""
 
@@ -37,10 +52,11 @@ class House:
     privacy: privacy.Privacy
     usage: usage.UsageSums
     people: people.People
+    sessions: sessions.Sessions
     tokens: tokens.Tokens
     revisions: revisions.DocumentRevisions
     audit: audit.Audit
-    standing: status.Standing
+    status: StatusSource
     refused: NoteRefusal
 
 

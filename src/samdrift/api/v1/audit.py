@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from samdrift.access.permissions import Permission
 from samdrift.access.roles import Actor
-from samdrift.api.v1.guarding import Asker, Over, needs
+from samdrift.api.v1.guarding import Asker, Over, needs, part
 from samdrift.api.v1.members import Organisation
 from samdrift.api.v1.paging import Cursor, Limit, Page, cursor_of, key_of
 from samdrift.api.v1.problems import Denied, documented, given
@@ -86,12 +86,7 @@ class Audit(Protocol):
         ...
 
 
-def _audit(request: Request) -> Audit:
-    found: Audit = request.app.state.house.audit
-    return found
-
-
-House = Annotated[Audit, Depends(_audit)]
+House = Annotated[Audit, part("audit")]
 Wanted = Annotated[Filter, Query()]
 
 

@@ -61,7 +61,7 @@ class Door:
     """Lets in who is known. `who` tells; `repeats` may be shared by several doors to one app."""
 
     def __init__(self, app: App, who: Who, repeats: Repeats) -> None:
-        self._app, self._who, self._repeats = app, who, repeats
+        self._app, self._who, self._repeats, self._turn = app, who, repeats, asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -78,17 +78,29 @@ class Door:
             return
         inner = {**scope, ACTOR: actor, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
         if asking.method in _UNSAFE and "if-match" in asking.headers:
-            now = await self._ask({**inner, "method": "GET"}, b"")
-            if now.status == 200 and not _matches(asking.headers["if-match"], _tag_of(now)):
-                await _say(scope, send, rendered(Denied(Kind.CHANGED_MEANWHILE, "Read it again, and decide anew.")))
-                return
+            async with self._turn:  # of two who decided on the same, the second finds it changed
+                await self._matched(inner, asking, body, send)
+            return
         if asking.method == "POST" and "idempotency-key" in asking.headers:
             await self._once(inner, asking, actor, body, send)
             return
         await self._app(inner, _giving(body, receive), _Tagging(scope, asking, send))
 
+    async def _matched(self, scope: Scope, asking: Asking, body: bytes, send: Send) -> None:
+        """Do it if what it is about is still what the caller has read; if that cannot be seen, nothing is done."""
+        now = await self._ask({**scope, "method": "GET"}, b"")
+        if now.status != 200:
+            await _send(send, now)
+        elif not _matches(asking.headers["if-match"], _tag_of(now)):
+            await _say(scope, send, rendered(Denied(Kind.CHANGED_MEANWHILE, "Read it again, and decide anew.")))
+        else:
+            await _send(send, await self._ask(scope, body))
+
     async def _once(self, scope: Scope, asking: Asking, actor: Actor, body: bytes, send: Send) -> None:
-        parts = (scope["path"].encode(), scope.get("query_string", b""), asking.headers.get("if-match", "").encode(), body)
+        # Whoever may do less by now than when they asked is not given again what they got then.
+        held = " ".join(sorted(f"{grant.role.value}:{grant.organisation or ''}" for grant in actor.grants))
+        parts = (scope["path"].encode(), scope.get("query_string", b""), asking.headers.get("if-match", "").encode(),
+            held.encode(), body)  # fmt: skip
         name = await self._repeats.begin(actor, asking.headers["idempotency-key"], parts)
         if isinstance(name, Denied):
             await _say(scope, send, rendered(name))

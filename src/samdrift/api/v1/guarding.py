@@ -79,6 +79,15 @@ def needs(permission: Permission | None, over: Over) -> Any:
     return Depends(Needs(permission, over))
 
 
+def part(name: str) -> Any:
+    """How a route asks for the part of the house that serves its resource: `keys: Annotated[Keys, part("keys")]`."""
+
+    def of_house(request: Request) -> Any:
+        return getattr(request.app.state.house, name)
+
+    return Depends(of_house)
+
+
 def forbidden(permission: Permission, organisation: str | None) -> Denied:
     """The answer to somebody whose roles do not reach. It is the same whether or not there is such an organisation."""
     where = "for that organisation" if organisation is not None else "for the whole community"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Protocol, overload
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
@@ -13,7 +13,7 @@ from samdrift.access.keys import LONGEST_GRACE
 from samdrift.access.permissions import Permission
 from samdrift.access.principal import Scope
 from samdrift.access.roles import Actor
-from samdrift.api.v1.guarding import Asker, Over, needs
+from samdrift.api.v1.guarding import Asker, Over, needs, part
 from samdrift.api.v1.members import Organisation
 from samdrift.api.v1.paging import Cursor, Limit, Page, key_of, moment, paged
 from samdrift.api.v1.problems import Denied, Kind, documented, given
@@ -112,17 +112,13 @@ class Keys(Protocol):
         ...
 
 
-def _keys(request: Request) -> Keys:
-    found: Keys = request.app.state.house.keys
-    return found
-
-
-House = Annotated[Keys, Depends(_keys)]
+House = Annotated[Keys, part("keys")]
+Reads = Annotated[Asker, needs(Permission.KEYS_READ, Over.ORGANISATION)]
 
 
 @router.get("/members/{organisation}/keys", responses=documented(404, 503))
 async def list_keys(
-    _asker: Annotated[Asker, needs(Permission.KEYS_READ, Over.ORGANISATION)], house: House, organisation: Organisation,
+    _asker: Reads, house: House, organisation: Organisation,
     limit: Limit = 50, cursor: Cursor = None,
 ) -> Page[Key]:  # fmt: skip
     """Its keys, revoked and expired ones too, oldest first."""
@@ -141,10 +137,7 @@ async def create_key(
 
 
 @router.get("/members/{organisation}/keys/{key_id}", responses=documented(404, 503))
-async def read_key(
-    _asker: Annotated[Asker, needs(Permission.KEYS_READ, Over.ORGANISATION)], house: House, organisation: Organisation,
-    key_id: KeyId,
-) -> Key:  # fmt: skip
+async def read_key(_asker: Reads, house: House, organisation: Organisation, key_id: KeyId) -> Key:
     """One of its keys."""
     rows = given(await house.keys(organisation))
     return given(next((row for row in rows if row.key_id == key_id), unknown_key(organisation)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -49,6 +50,6 @@ def holdings(grants: tuple[Grant, ...]) -> list[Holding]:
     return [Holding(role=grant.role, organisation=grant.organisation) for grant in grants]
 
 
-def grants_of(roles: list[Holding]) -> tuple[Grant, ...]:
+def grants_of(roles: Sequence[Holding]) -> tuple[Grant, ...]:
     """Grants as the API takes them, each once. Raises ValueError where role and organisation do not fit."""
     return tuple(dict.fromkeys(Grant(one.role, one.organisation) for one in roles))

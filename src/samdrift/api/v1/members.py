@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from samdrift.access.permissions import Permission
-from samdrift.api.v1.guarding import Asker, Over, needs
+from samdrift.api.v1.guarding import Asker, Over, needs, part
 from samdrift.api.v1.paging import Cursor, Limit, Page, key_of, paged
 from samdrift.api.v1.problems import Denied, Kind, documented, given
 from samdrift.spec.units import Name
@@ -57,12 +57,7 @@ class Members(Protocol):
         ...
 
 
-def _members(request: Request) -> Members:
-    found: Members = request.app.state.house.members
-    return found
-
-
-House = Annotated[Members, Depends(_members)]
+House = Annotated[Members, part("members")]
 
 
 @router.get("/members")

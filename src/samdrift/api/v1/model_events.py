@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, Protocol
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from samdrift.access.permissions import Permission
-from samdrift.api.v1.guarding import Asker, Over, needs
+from samdrift.api.v1.guarding import Asker, Over, needs, part
 from samdrift.api.v1.models import Models
 from samdrift.api.v1.problems import Denied, Kind, documented, given
 
@@ -45,16 +45,6 @@ class Followed(Protocol):
         ...
 
 
-def _followed(request: Request) -> Followed:
-    found: Followed = request.app.state.house.followed
-    return found
-
-
-def _models(request: Request) -> Models:
-    found: Models = request.app.state.house.models
-    return found
-
-
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-sent events: one `state` at once, and one for each change.",
         "content": {STREAM: {"schema": {}}}}, **documented(404)}  # fmt: skip
@@ -62,8 +52,8 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 
 @router.get("/models/{model}/events", responses=_EVENTS, response_class=StreamingResponse)
 async def follow_model(
-    asker: Annotated[Asker, needs(Permission.MODELS_READ, Over.REACH)], models: Annotated[Models, Depends(_models)],
-    followed: Annotated[Followed, Depends(_followed)], model: Annotated[str, Path(max_length=63, examples=["chat-small"])],
+    asker: Annotated[Asker, needs(Permission.MODELS_READ, Over.REACH)], models: Annotated[Models, part("models")],
+    followed: Annotated[Followed, part("followed")], model: Annotated[str, Path(max_length=63, examples=["chat-small"])],
 ) -> StreamingResponse:  # fmt: skip
     """Follow how a model within your reach stands, until you hang up. The data of each event is an object with `model`, `state`,
     `up`, `expected`, `left`, `memory` and `why`."""

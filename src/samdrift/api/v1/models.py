@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from samdrift.access.permissions import Permission
-from samdrift.api.v1.guarding import Asker, Over, needs
+from samdrift.api.v1.guarding import Asker, Over, needs, part
 from samdrift.api.v1.members import Organisation, unknown_organisation
 from samdrift.api.v1.paging import Cursor, Limit, Page, key_of, paged
 from samdrift.api.v1.problems import documented, given
@@ -37,12 +37,7 @@ class Models(Protocol):
         ...
 
 
-def _models(request: Request) -> Models:
-    found: Models = request.app.state.house.models
-    return found
-
-
-House = Annotated[Models, Depends(_models)]
+House = Annotated[Models, part("models")]
 
 
 @router.get("/models")

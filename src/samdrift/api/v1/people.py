@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Protocol
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from samdrift.access.permissions import Permission, may_give
+from samdrift.access.permissions import Permission
 from samdrift.access.roles import Actor, Grant
-from samdrift.api.v1.guarding import Asker, Over, needs, refuse
+from samdrift.api.v1.giving import given_away
+from samdrift.api.v1.guarding import Asker, Over, needs, part, refuse
 from samdrift.api.v1.me import Holding
 from samdrift.api.v1.paging import Cursor, Limit, Page, key_of, moment, paged
 from samdrift.api.v1.problems import Denied, Kind, documented, done, given
-from samdrift.api.v1.tokens import granted, too_far
 from samdrift.api.v1.words import Label
 
 router = APIRouter(tags=["people"])
@@ -69,34 +69,6 @@ class InvitationWanted(BaseModel):
     lasts: Lasts = INVITED_FOR
 
 
-class SessionShown(BaseModel):
-    """Where somebody is signed in."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
-        {"id": "s0a1b2c3d4e5f607", "created_at": "2026-11-22T08:00:00Z", "seen_at": "2026-11-22T08:20:00Z",
-            "how": "passkey", "address": "192.0.2.7", "agent": "Firefox"}]})  # fmt: skip
-    id: str
-    created_at: AwareDatetime
-    seen_at: AwareDatetime
-    how: str
-    address: str
-    agent: str
-
-
-class SessionsShown(BaseModel):
-    """Where somebody is signed in: 50 places at most."""
-
-    model_config = ConfigDict(extra="forbid")
-    items: list[SessionShown]
-
-
-class Ended(BaseModel):
-    """How many sessions were ended."""
-
-    model_config = ConfigDict(extra="forbid")
-    ended: int
-
-
 class Invited(BaseModel):
     """An account, and the link by which its owner sets it up."""
 
@@ -137,14 +109,6 @@ class People(Protocol):
         """Forget somebody."""
         ...
 
-    async def sessions_of(self, person: str) -> list[SessionShown] | Denied:
-        """Where somebody is signed in, newest first."""
-        ...
-
-    async def end_sessions(self, actor: Actor, person: str) -> Ended | Denied:
-        """Sign somebody out everywhere."""
-        ...
-
     async def grant_person(self, actor: Actor, person: str, give: tuple[Grant, ...], take: tuple[Grant, ...]) -> Denied | None:
         """Give and take roles, in one step."""
         ...
@@ -154,21 +118,15 @@ class People(Protocol):
         ...
 
 
-def _people(request: Request) -> People:
-    found: People = request.app.state.house.people
-    return found
-
-
-House = Annotated[People, Depends(_people)]
+House = Annotated[People, part("people")]
+Reads = Annotated[Asker, needs(Permission.PEOPLE_READ, Over.REACH)]
+Disables = Annotated[Asker, needs(Permission.PEOPLE_DISABLE, Over.REACH)]
 _UNKNOWN = Denied(Kind.NOT_FOUND, "There is nobody with this id that you may see.")
 _NOT_YOURS = Denied(Kind.FORBIDDEN, "This person holds roles beyond your reach, too: ask a platform operator.")
 
 
 @router.get("/people", responses=documented(503))
-async def list_people(
-    asker: Annotated[Asker, needs(Permission.PEOPLE_READ, Over.REACH)], house: House, limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Page[PersonShown]:  # fmt: skip
+async def list_people(asker: Reads, house: House, limit: Limit = 50, cursor: Cursor = None) -> Page[PersonShown]:
     """People who hold a role within your reach, oldest first."""
     after = key_of(cursor, str, str)
     rows = [row for row in given(await house.people()) if _in_view(asker, row)]
@@ -182,16 +140,12 @@ async def create_person(
     request: Request,
 ) -> Invited:  # fmt: skip
     """Make a local account. Its owner sets it up with the invitation, which is shown this once."""
-    grants = granted(wanted.roles)
-    if not may_give(asker.actor, Permission.PEOPLE_CREATE, grants):
-        await refuse(request, asker, Permission.PEOPLE_CREATE, "person", too_far())
+    grants = await given_away(request, asker, Permission.PEOPLE_CREATE, "person", wanted.roles)
     return given(await house.create_person(asker.actor, wanted.login, wanted.name, grants, wanted.lasts))
 
 
 @router.get("/people/{person}", responses=documented(404, 503))
-async def read_person(
-    asker: Annotated[Asker, needs(Permission.PEOPLE_READ, Over.REACH)], house: House, person: PersonId, request: Request,
-) -> PersonShown:  # fmt: skip
+async def read_person(asker: Reads, house: House, person: PersonId, request: Request) -> PersonShown:
     """One of them."""
     return _narrowed(asker, await _found(request, asker, Permission.PEOPLE_READ, house, person))
 
@@ -203,11 +157,9 @@ async def change_roles(
 ) -> PersonShown:  # fmt: skip
     """Give and take roles within your reach."""
     now = await _found(request, asker, Permission.PEOPLE_GRANT, house, person)
-    wanted = granted(change.roles)
+    wanted = await given_away(request, asker, Permission.PEOPLE_GRANT, f"person/{person}", change.roles)
     mine = [one for one in now.roles if one.source == "given" and asker.within(one.organisation)]
     held = tuple(Grant(one.role, one.organisation) for one in mine)
-    if not may_give(asker.actor, Permission.PEOPLE_GRANT, wanted):
-        await refuse(request, asker, Permission.PEOPLE_GRANT, f"person/{person}", too_far())
     give, take = tuple(g for g in wanted if g not in held), tuple(g for g in held if g not in wanted)
     if give or take:
         done(await house.grant_person(asker.actor, person, give, take))
@@ -215,21 +167,17 @@ async def change_roles(
 
 
 @router.post("/people/{person}/disable", responses=documented(404, 503))
-async def disable_person(
-    asker: Annotated[Asker, needs(Permission.PEOPLE_DISABLE, Over.REACH)], house: House, person: PersonId, request: Request,
-) -> PersonShown:  # fmt: skip
+async def disable_person(asker: Disables, house: House, person: PersonId, request: Request) -> PersonShown:
     """Let somebody in no more, and end all sessions. Whoever holds roles beyond your reach is for others to disable."""
-    await _all_mine(request, asker, Permission.PEOPLE_DISABLE, house, person)
+    await all_mine(request, asker, Permission.PEOPLE_DISABLE, house, person)
     done(await house.disable_person(asker.actor, person, disabled=True))
     return _narrowed(asker, await _again(house, person))
 
 
 @router.post("/people/{person}/enable", responses=documented(404, 503))
-async def enable_person(
-    asker: Annotated[Asker, needs(Permission.PEOPLE_DISABLE, Over.REACH)], house: House, person: PersonId, request: Request,
-) -> PersonShown:  # fmt: skip
+async def enable_person(asker: Disables, house: House, person: PersonId, request: Request) -> PersonShown:
     """Let somebody in again who was disabled."""
-    await _all_mine(request, asker, Permission.PEOPLE_DISABLE, house, person)
+    await all_mine(request, asker, Permission.PEOPLE_DISABLE, house, person)
     done(await house.disable_person(asker.actor, person, disabled=False))
     return _narrowed(asker, await _again(house, person))
 
@@ -241,7 +189,7 @@ async def invite_person(
 ) -> Invited:  # fmt: skip
     """Let the owner of a local account choose a password. Without a body, and unless it says otherwise, they set up the sign-in
     anew: password and second factors are gone, sessions end."""
-    await _all_mine(request, asker, Permission.PEOPLE_RESET, house, person)
+    await all_mine(request, asker, Permission.PEOPLE_RESET, house, person)
     return given(await house.invite_person(asker.actor, person, wanted or InvitationWanted()))
 
 
@@ -250,27 +198,9 @@ async def remove_person(
     asker: Annotated[Asker, needs(Permission.PEOPLE_REMOVE, Over.REACH)], house: House, person: PersonId, request: Request,
 ) -> PersonShown:  # fmt: skip
     """Forget somebody: account, roles, second factors and sessions. What they did stays in the audit trail, under their id."""
-    found = await _all_mine(request, asker, Permission.PEOPLE_REMOVE, house, person)
+    found = await all_mine(request, asker, Permission.PEOPLE_REMOVE, house, person)
     done(await house.remove_person(asker.actor, person))
     return found
-
-
-@router.get("/people/{person}/sessions", responses=documented(404, 503))
-async def list_sessions(
-    asker: Annotated[Asker, needs(Permission.PEOPLE_READ, Over.REACH)], house: House, person: PersonId, request: Request,
-) -> SessionsShown:  # fmt: skip
-    """Where somebody is signed in, newest first."""
-    await _all_mine(request, asker, Permission.PEOPLE_READ, house, person)
-    return SessionsShown(items=given(await house.sessions_of(person)))
-
-
-@router.delete("/people/{person}/sessions", responses=documented(404, 412, 503))
-async def end_sessions(
-    asker: Annotated[Asker, needs(Permission.PEOPLE_DISABLE, Over.REACH)], house: House, person: PersonId, request: Request,
-) -> Ended:  # fmt: skip
-    """Sign somebody out everywhere."""
-    await _all_mine(request, asker, Permission.PEOPLE_DISABLE, house, person)
-    return given(await house.end_sessions(asker.actor, person))
 
 
 async def _found(request: Request, asker: Asker, permission: Permission, house: People, person: str) -> PersonShown:
@@ -284,7 +214,7 @@ async def _again(house: People, person: str) -> PersonShown:
     return given(next((row for row in given(await house.people()) if row.id == person), _UNKNOWN))
 
 
-async def _all_mine(request: Request, asker: Asker, permission: Permission, house: People, person: str) -> PersonShown:
+async def all_mine(request: Request, asker: Asker, permission: Permission, house: People, person: str) -> PersonShown:
     """Whoever could take over an account, or shut it, must reach everything that it holds."""
     found = await _found(request, asker, permission, house, person)
     if not all(asker.within(one.organisation) for one in found.roles):

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from samdrift.access.permissions import Permission
 from samdrift.access.roles import Actor
-from samdrift.api.v1.guarding import Asker, Over, needs
+from samdrift.api.v1.guarding import Asker, Over, needs, part
 from samdrift.api.v1.members import Organisation
 from samdrift.api.v1.problems import Denied, documented, given
 from samdrift.api.v1.words import Why
@@ -65,12 +65,7 @@ class Privacy(Protocol):
         ...
 
 
-def _privacy(request: Request) -> Privacy:
-    found: Privacy = request.app.state.house.privacy
-    return found
-
-
-House = Annotated[Privacy, Depends(_privacy)]
+House = Annotated[Privacy, part("privacy")]
 _EXPORT: dict[int | str, dict[str, Any]] = {
     200: {"description": "One JSON object per line.", "content": {LINES: {"schema": {"type": "string"}}}}, **documented(404, 503)}
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Protocol
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from samdrift.access.permissions import Permission
 from samdrift.access.refused_tokens import LONGEST_TOKEN_ID
 from samdrift.access.roles import Actor
-from samdrift.api.v1.guarding import Asker, Over, needs
+from samdrift.api.v1.guarding import Asker, Over, needs, part
 from samdrift.api.v1.members import Organisation
 from samdrift.api.v1.paging import Cursor, Limit, Page, key_of, moment, paged
 from samdrift.api.v1.problems import Denied, Kind, documented, given
@@ -78,17 +78,14 @@ class RefusedTokens(Protocol):
         ...
 
 
-def _refused(request: Request) -> RefusedTokens:
-    found: RefusedTokens = request.app.state.house.refused_tokens
-    return found
-
-
-House = Annotated[RefusedTokens, Depends(_refused)]
+House = Annotated[RefusedTokens, part("refused_tokens")]
+Reads = Annotated[Asker, needs(Permission.KEYS_READ, Over.ORGANISATION)]
+Refuses = Annotated[Asker, needs(Permission.KEYS_REFUSE, Over.ORGANISATION)]
 
 
 @router.get("/members/{organisation}/refused-tokens", responses=documented(404, 503))
 async def list_refused_tokens(
-    _asker: Annotated[Asker, needs(Permission.KEYS_READ, Over.ORGANISATION)], house: House, organisation: Organisation,
+    _asker: Reads, house: House, organisation: Organisation,
     limit: Limit = 50, cursor: Cursor = None,
 ) -> Page[RefusedToken]:  # fmt: skip
     """Which tokens it refuses now, oldest first."""
@@ -98,29 +95,20 @@ async def list_refused_tokens(
 
 
 @router.post("/members/{organisation}/refused-tokens", status_code=201, responses=documented(404, 409, 503))
-async def refuse_token(
-    asker: Annotated[Asker, needs(Permission.KEYS_REFUSE, Over.ORGANISATION)], house: House, organisation: Organisation,
-    wanted: RefusalWanted,
-) -> RefusedToken:  # fmt: skip
+async def refuse_token(asker: Refuses, house: House, organisation: Organisation, wanted: RefusalWanted) -> RefusedToken:
     """Refuse tokens that speak for it, within a second; requests of theirs that wait in line, too."""
     return given(await house.refuse_token(asker.actor, organisation, wanted))
 
 
 @router.get("/members/{organisation}/refused-tokens/{refusal}", responses=documented(404, 503))
-async def read_refused_token(
-    _asker: Annotated[Asker, needs(Permission.KEYS_READ, Over.ORGANISATION)], house: House, organisation: Organisation,
-    refusal: RefusalId,
-) -> RefusedToken:  # fmt: skip
+async def read_refused_token(_asker: Reads, house: House, organisation: Organisation, refusal: RefusalId) -> RefusedToken:
     """One of these refusals."""
     rows = given(await house.refused_tokens(organisation))
     return given(next((row for row in rows if row.id == refusal), unknown_refusal(organisation)))
 
 
 @router.delete("/members/{organisation}/refused-tokens/{refusal}", responses=documented(404, 412, 503))
-async def accept_token(
-    asker: Annotated[Asker, needs(Permission.KEYS_REFUSE, Over.ORGANISATION)], house: House, organisation: Organisation,
-    refusal: RefusalId,
-) -> RefusedToken:  # fmt: skip
+async def accept_token(asker: Refuses, house: House, organisation: Organisation, refusal: RefusalId) -> RefusedToken:
     """Take a refusal back: whatever it concerned is good again, if it is good otherwise."""
     return given(await house.accept_token(asker.actor, organisation, refusal))
 

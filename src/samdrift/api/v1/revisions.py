@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from samdrift.access.permissions import Permission
 from samdrift.access.roles import Actor
-from samdrift.api.v1.guarding import Asker, Over, needs
+from samdrift.api.v1.guarding import Asker, Over, needs, part
 from samdrift.api.v1.paging import Cursor, Limit, Page, cursor_of, key_of
 from samdrift.api.v1.problems import Denied, Kind, Refused, documented, given
 from samdrift.api.v1.words import Why
@@ -68,11 +68,12 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
         {"against": 12, "etag": '"r12"', "changes": [{"path": "organisations.viborg", "before": None, "after": "{}",
-            "restart": False}], "applicable": True}]})  # fmt: skip
+            "restart": False}], "applicable": True, "interruptions": []}]})  # fmt: skip
     against: Annotated[int, Field(description="The revision in force.")]
     etag: Annotated[str, Field(description="For `If-Match`, to apply it against that revision only.")]
     changes: list[Change]
     applicable: Annotated[bool, Field(description="False if a change needs a restart of the service.")]
+    interruptions: Annotated[list[str], Field(description="Which models nobody answers for a while, and why, in sentences.")]
 
 
 class Applied(BaseModel):
@@ -140,12 +141,7 @@ class DocumentRevisions(Protocol):
         ...
 
 
-def _revisions(request: Request) -> DocumentRevisions:
-    found: DocumentRevisions = request.app.state.house.revisions
-    return found
-
-
-House = Annotated[DocumentRevisions, Depends(_revisions)]
+House = Annotated[DocumentRevisions, part("revisions")]
 Reads = Annotated[Asker, needs(Permission.DOCUMENT_READ, Over.COMMUNITY)]
 
 

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path, Request
 
 from samdrift.access.permissions import Permission
-from samdrift.api.v1.guarding import Asker, Over, needs, refuse
+from samdrift.api.local import StatusSource
+from samdrift.api.v1.guarding import Asker, Over, needs, part, refuse
 from samdrift.api.v1.problems import Denied, Kind, documented, given
 
 router = APIRouter(tags=["status"])
 
 
-class Standing(Protocol):
-    """What the routes need."""
-
-    def status(self) -> dict[str, Any]:
-        """How all stands."""
-        ...
-
-    async def ticket(self, ticket: str) -> dict[str, Any] | None:
-        """What is known of a ticket; None: nothing."""
-        ...
-
-
-def _standing(request: Request) -> Standing:
-    found: Standing = request.app.state.house.standing
-    return found
-
-
-House = Annotated[Standing, Depends(_standing)]
+House = Annotated[StatusSource, part("status")]
 
 
 @router.get("/status")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Protocol
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from samdrift.access.permissions import Permission, may_give
+from samdrift.access.permissions import Permission
 from samdrift.access.roles import Actor, Grant
-from samdrift.api.v1.guarding import Asker, Over, needs, refuse
-from samdrift.api.v1.me import Holding, grants_of
+from samdrift.api.v1.giving import given_away
+from samdrift.api.v1.guarding import Asker, Over, needs, part, refuse
+from samdrift.api.v1.me import Holding
 from samdrift.api.v1.paging import Cursor, Limit, Page, key_of, moment, paged
-from samdrift.api.v1.problems import Denied, Kind, Refused, documented, given
+from samdrift.api.v1.problems import Denied, Kind, documented, given
 from samdrift.api.v1.words import Label
 
 router = APIRouter(tags=["tokens"])
@@ -73,20 +74,13 @@ class Tokens(Protocol):
         ...
 
 
-def _tokens(request: Request) -> Tokens:
-    found: Tokens = request.app.state.house.tokens
-    return found
-
-
-House = Annotated[Tokens, Depends(_tokens)]
+House = Annotated[Tokens, part("tokens")]
+Reads = Annotated[Asker, needs(Permission.TOKENS_READ, Over.REACH)]
 _UNKNOWN = Denied(Kind.NOT_FOUND, "There is no token with this id that you may see.")
 
 
 @router.get("/tokens", responses=documented(503))
-async def list_tokens(
-    asker: Annotated[Asker, needs(Permission.TOKENS_READ, Over.REACH)], house: House, limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Page[Token]:  # fmt: skip
+async def list_tokens(asker: Reads, house: House, limit: Limit = 50, cursor: Cursor = None) -> Page[Token]:
     """The tokens that hold nothing beyond your reach, oldest first."""
     after = key_of(cursor, str, str)
     rows = [row for row in given(await house.tokens()) if _within(asker, row)]
@@ -99,9 +93,7 @@ async def create_token(
     request: Request,
 ) -> NewToken:  # fmt: skip
     """Make a token. Nobody gives it a role that reaches farther than his own. Its secret is shown this once."""
-    grants = granted(wanted.roles)
-    if not may_give(asker.actor, Permission.TOKENS_CREATE, grants):
-        await refuse(request, asker, Permission.TOKENS_CREATE, "token", too_far())
+    grants = await given_away(request, asker, Permission.TOKENS_CREATE, "token", wanted.roles)
     return given(await house.create_token(asker.actor, wanted, grants))
 
 
@@ -115,9 +107,7 @@ async def revoke_token(
 
 
 @router.get("/tokens/{token_id}", responses=documented(404, 503))
-async def read_token(
-    asker: Annotated[Asker, needs(Permission.TOKENS_READ, Over.REACH)], house: House, token_id: TokenId, request: Request,
-) -> Token:  # fmt: skip
+async def read_token(asker: Reads, house: House, token_id: TokenId, request: Request) -> Token:
     """One token."""
     return await _found(request, asker, Permission.TOKENS_READ, house, token_id)
 
@@ -131,17 +121,3 @@ async def _found(request: Request, asker: Asker, permission: Permission, house: 
 
 def _within(asker: Asker, token: Token) -> bool:
     return all(asker.within(holding.organisation) for holding in token.roles)
-
-
-def granted(roles: list[Holding]) -> tuple[Grant, ...]:
-    """The grants in a request. Raises Refused where role and organisation do not fit."""
-    try:
-        return grants_of(roles)
-    except ValueError as error:
-        place = {"path": "body.roles", "sentence": f"{error}.", "remedy": "Name an organisation, or none."}
-        raise Refused(Denied(Kind.INVALID, f"{error}.", (place,))) from error
-
-
-def too_far() -> Denied:
-    """The answer to somebody who hands out what he does not hold."""
-    return Denied(Kind.FORBIDDEN, "Nobody gives a role that reaches farther than his own: name organisations of yours.")

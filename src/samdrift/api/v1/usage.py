@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Protocol
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from samdrift.access.permissions import Permission
-from samdrift.api.v1.guarding import Asker, Over, needs
+from samdrift.api.v1.guarding import Asker, Over, needs, part
 from samdrift.api.v1.members import Organisation
 from samdrift.api.v1.paging import Cursor, Limit, Page, key_of, paged
 from samdrift.api.v1.problems import Denied, Kind, Refused, documented, given
@@ -47,12 +47,7 @@ class UsageSums(Protocol):
         ...
 
 
-def _usage(request: Request) -> UsageSums:
-    found: UsageSums = request.app.state.house.usage
-    return found
-
-
-House = Annotated[UsageSums, Depends(_usage)]
+House = Annotated[UsageSums, part("usage")]
 
 
 @router.get("/usage", responses=documented(503))

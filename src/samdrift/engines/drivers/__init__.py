@@ -44,7 +44,8 @@ class Planned:
     says so, else a share that depends on the other models. A change of that share alone is no reason to
     replace a replica: it would let a change to one model restart all others.
 
-    `images` says that it takes images in chats, and `projector` is the file through which llama.cpp does.
+    `images` says that it takes images in chats, and `projector` is the file through which llama.cpp does. Unless it is `shared`,
+    by one organisation whose keys may profit from each other, what an engine has made of one's image is kept for nobody.
 
     `adapters` are what it serves beside the model, in the order in which the engine counts them.
 
@@ -70,6 +71,7 @@ class Planned:
     kv_memory: int | None = None
     share: float | None = field(default=None, compare=False)
     images: bool = False
+    shared: bool = False
     projector: Path | None = None
     adapters: tuple[AdapterAtHand, ...] = ()
 

@@ -89,6 +89,8 @@ class Sglang:
             argv += ["--enable-lora", "--max-loras-per-batch", str(min(len(replica.adapters) + 1, replica.seats, _LORAS)),
                 "--lora-paths", *(f"{adapter.name}={adapter.weights}" for adapter in replica.adapters)]  # fmt: skip
         env = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        if replica.images and not replica.shared:
+            env["SGLANG_VLM_CACHE_SIZE_MB"] = "0"  # it calls images by what is in them, whoever shows them
         env |= visible(replica)
         return Program(replica.name, relayed(replica.address, argv), replica.log, env=env, owner="engines")
 

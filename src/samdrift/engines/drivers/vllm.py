@@ -115,8 +115,10 @@ class Vllm:
             "VLLM_LOGGING_LEVEL": "WARNING"}  # fmt: skip  # lines about single requests begin below that
         if replica.task != "generate":
             argv += ["--runner", "pooling"]
-        if replica.images:
-            argv += ["--mm-processor-cache-gb", "0"]  # or what one has shown would be ready sooner for the next who shows it
+        if replica.images and not replica.shared:
+            # Or what one has shown would be ready sooner for the next who shows it. Only without both caches are images called by
+            # their requests, and not by what is in them; a salt does not reach the cache of what was made of them.
+            argv += ["--mm-processor-cache-gb", "0", "--no-enable-prefix-caching"]
         loose: tuple[str, ...] = ()
         if replica.adapters:
             # Room for some more than there are: then the next one can be loaded while it runs. Envoy lets nobody else do that.

@@ -12,6 +12,8 @@ from samdrift.engines.placement.turns import Claim, Turns
 from samdrift.engines.residents import Device, Load, Plan, Release, Resident, Step, Want
 from samdrift.spec.demand import Demand
 
+STILL_LEAVING = "its last replica is still leaving"
+
 
 class Draft:
     """One call of `plan`. Make it, ask `made`, and throw it away."""
@@ -111,7 +113,7 @@ class Draft:
                 return
         name = next((n for n in (f"{want.model}-{i}" for i in range(want.most)) if n not in self._grounds.names), None)
         if name is None:
-            self._waits[want.model] = "its last replica is still leaving"
+            self._waits[want.model] = STILL_LEAVING
             return
         devices = self._grounds.free_for(want)
         if devices is not None:

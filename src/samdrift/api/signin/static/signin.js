@@ -62,6 +62,7 @@ for (const button of document.querySelectorAll("button[data-passkey]")) {
     } catch (problem) {
       const said = document.createElement("p");
       said.className = "problem";
+      said.id = "problem";
       said.setAttribute("role", "alert");
       // What a browser says when its owner cancels is in its own language and helps nobody.
       said.textContent = problem instanceof DOMException ? document.body.dataset.none : problem.message;
@@ -76,5 +77,6 @@ for (const button of document.querySelectorAll("button[data-passkey]")) {
 const secret = document.querySelector("input[name=secret]");
 if (secret && location.hash.length > 1) {
   secret.value = location.hash.slice(1);
+  secret.closest("label").hidden = true; // Nobody needs to look at it, and a password manager would take it for a user's name.
   history.replaceState(null, "", location.pathname);
 }

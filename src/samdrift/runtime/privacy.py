@@ -31,7 +31,7 @@ _AT_ONCE = 200  # rows in a piece of an export
 _KEYLESS = Denied(Kind.UNAVAILABLE, "The key under which users are hashed cannot be read here; the service's log says why.")
 
 
-class PrivacyDesk:
+class LedgerPrivacy:
     """See the module. `confined` says whether engines are kept from the network here; None where nobody looks."""
 
     def __init__(self, ledger: Ledger, data: Path, spec: Callable[[], Spec], confined: Callable[[], bool | None]) -> None:

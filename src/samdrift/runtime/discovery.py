@@ -20,8 +20,9 @@ from samdrift.engines.attached import Attached
 from samdrift.engines.repertoire import DRIVERS
 from samdrift.engines.slices import Endpoint, Slices
 from samdrift.spec.checking_cluster import cluster_name
-from samdrift.spec.document import Model, Spec
-from samdrift.spec.fleet import Fleet, Replica
+from samdrift.spec.cluster import ClusterModel
+from samdrift.spec.document import Spec
+from samdrift.spec.fleet import Fleet, Replica, ReplicaState
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _SERVICES = ("{}-kserve-workload-svc", "{}-predictor")
@@ -32,7 +33,7 @@ class Unreachable(Exception):  # noqa: N818 - it is a state of the world
     """There is no Kubernetes here, or we may not speak to it. The text is a sentence for people."""
 
 
-class Finding:
+class Discovery:
     """See the module. `told` hears of each change; `client` speaks to the cluster's API server, None where there is none.
     `seats` says of a replica how many it has, where somebody knows better than the document: an engine's own metrics, say."""
 
@@ -91,21 +92,38 @@ class Finding:
             return
         if set(self._found) >= set(self._homes.values()):
             self.known.set()
-        replicas = sorted((*self._attached.replicas, *self._replicas(self._spec)), key=lambda replica: replica.name)
+        outside = self._attached.replicas
+        if self._client is not None:
+            # Envoy AI Gateway tells a server by which name it knows the model.
+            outside = tuple(dataclasses.replace(o, fields_plain="", fields_stream="", checks_names=False) for o in outside)
+        replicas = sorted((*outside, *self._replicas(self._spec)), key=lambda replica: replica.name)
         self._told(Fleet(tuple(replicas)))
 
     def _replicas(self, spec: Spec) -> Iterator[Replica]:
         models = {template.format(cluster_name(name)): name for name in spec.models for template in _SERVICES}
+        there = set[str]()
         for endpoint in (endpoint for found in self._found.values() for endpoint in found):
             name = models.get(endpoint.service)
             if name is not None:
-                yield self._replica(name, spec.models[name], endpoint)
+                there.add(name)
+                yield self._replica(spec, name, endpoint)
+        if self._homes and spec.cluster is not None:
+            # A model that sleeps has no pod. Who asks for it is waited for all the same: it is what wakes it.
+            place = Place(spec, spec.cluster, __version__)
+            for name, model, _ in place.served():
+                if name not in there and place.scale(name).min == 0:
+                    yield Replica(f"{name}@asleep", name, "", model.seats, model.context, ReplicaState.ASLEEP,
+                        adapters=tuple((adapter, "") for adapter in model.adapters))  # fmt: skip
 
-    def _replica(self, name: str, model: Model, endpoint: Endpoint) -> Replica:
-        driver = DRIVERS.get(model.engine)
-        fields = {"plain": "", "stream": ""} if driver is None else driver.fields(model.task)
+    def _replica(self, spec: Spec, name: str, endpoint: Endpoint) -> Replica:
+        model = spec.models[name]
+        # The engine in the cluster need not be the one on a machine. Envoy AI Gateway asks for counts itself, so streams are told
+        # no more than what is answered at once.
+        said = spec.cluster.models.get(name) if spec.cluster is not None else None
+        driver = DRIVERS.get(ClusterModel().engine if said is None else said.engine)
+        fields = "" if driver is None else driver.fields(model.task)["plain"]
         made = Replica(f"{name}@{endpoint.pod}", name, endpoint.address, model.seats, model.context, endpoint.state,
-            fields_plain=fields["plain"], fields_stream=fields["stream"],
+            fields_plain=fields, fields_stream=fields,
             salted=driver is not None and driver.salted,
             adapters=tuple((adapter, "") for adapter in model.adapters))  # fmt: skip
         seats = self._seats(made)

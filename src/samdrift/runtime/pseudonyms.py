@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from samdrift.access.principal import Principal
 from samdrift.access.pseudonyms import KEY_BYTES, kept, plain, pseudonym
+from samdrift.runtime.key_files import made_once
 from samdrift.spec.document import Spec
 
 
-class Names:
+class Pseudonyms:
     """What users are called in rows, by the document in force and the key in the data folder. Makes the key if there is none;
     raises OSError, or ValueError for a file that is no key."""
 
@@ -32,18 +32,9 @@ def user_key(data: Path) -> bytes:
     Whoever deletes it cuts every hash off from its person for ever. Raises OSError or ValueError.
     """
     path = data / "privacy" / "users.key"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        aside = path.with_name(f".users.key.{os.getpid()}")
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as out:
-            out.write(f"{os.urandom(KEY_BYTES).hex()}\n")
-            out.flush()
-            os.fsync(out.fileno())
-        with contextlib.suppress(FileExistsError):  # somebody was quicker: theirs is the key
-            path.hardlink_to(aside)
-        aside.unlink()
+    written = made_once(path, _fresh)
     try:
-        key = bytes.fromhex(path.read_text("ascii"))
+        key = bytes.fromhex(written.decode("ascii"))
     except ValueError as error:
         raise ValueError(f"{path} is no key: it must hold {2 * KEY_BYTES} hexadecimal digits") from error
     if len(key) != KEY_BYTES:
@@ -51,6 +42,10 @@ def user_key(data: Path) -> bytes:
     return key
 
 
-def names_of(data: Path, organisation: str, user: str) -> tuple[str, str]:
+def _fresh() -> bytes:
+    return f"{os.urandom(KEY_BYTES).hex()}\n".encode()
+
+
+def pseudonyms_of(data: Path, organisation: str, user: str) -> tuple[str, str]:
     """Every name under which rows of this user may be kept: by hash, and plainly."""
     return pseudonym(user_key(data), organisation, user), plain(user)

@@ -11,8 +11,9 @@ from samdrift.access.people import HeldGrant, Person, digest_of, is_live, login_
 from samdrift.access.roles import Actor, Grant
 from samdrift.api.signin.flows import random_text
 from samdrift.api.v1.keys import instant
-from samdrift.api.v1.people import Ended, HeldRole, InvitationWanted, Invited, PersonShown, SessionShown
+from samdrift.api.v1.people import HeldRole, InvitationWanted, Invited, PersonShown
 from samdrift.api.v1.problems import Denied, Kind
+from samdrift.api.v1.sessions import Ended, SessionShown
 from samdrift.ledger.people import People
 from samdrift.ledger.troubles import LedgerUnavailable
 from samdrift.runtime.clock import wall
@@ -26,7 +27,7 @@ WELCOME = "/signin/welcome#"
 _UNKNOWN = Denied(Kind.NOT_FOUND, "There is nobody with this id that you may see.")
 
 
-class PeopleDesk:
+class LedgerPeople:
     """Accounts and roles of people. Who signs in how is `api.signin`'s matter."""
 
     def __init__(self, people: People, spec: Callable[[], Spec]) -> None:

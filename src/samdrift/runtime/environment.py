@@ -32,7 +32,7 @@ class Misconfigured(Exception):  # noqa: N818 - it is a state of the world
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Environment:
     """See the module. `seed` is None where none is given; `scratch` is a folder that may vanish with the process."""
 
     document: Path
@@ -49,7 +49,7 @@ class Surroundings:
     pod: str
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Surroundings:
+    def of(cls, environment: Mapping[str, str]) -> Environment:
         """From environment variables. Raises Misconfigured."""
         given = environment.get("SAMDRIFT_DOCUMENT", "")
         if not given:

@@ -28,7 +28,7 @@ from samdrift.spec.names import Names
 from samdrift.spec.size import shares_of, weight_of
 
 
-class DocumentSights:
+class DocumentView:
     """Organisations, projects and models, as the document in force has them."""
 
     def __init__(self, spec: Callable[[], Spec], fleet: Callable[[], Fleet]) -> None:
@@ -72,7 +72,7 @@ class DocumentSights:
         ]  # fmt: skip
 
 
-class UsageSights:
+class UsageView:
     """Sums of usage."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -100,7 +100,7 @@ Export = Callable[[str | None], Generator[bytes, None, None]]
 organisation."""
 
 
-class AuditSights:
+class AuditView:
     """The audit trail."""
 
     def __init__(self, ledger: Ledger, export: Export, note: Callable[[AuditEvent], Awaitable[None]]) -> None:

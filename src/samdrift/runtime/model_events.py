@@ -20,7 +20,7 @@ _SILENCE = 15.0  # seconds without an event after which a sign of life is sent
 _MOST = 200
 
 
-class Happenings:
+class ModelEvents:
     """See the module. `standings` tells how the models stand whose engines are ours."""
 
     def __init__(

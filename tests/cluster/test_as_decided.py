@@ -1,8 +1,7 @@
-"""What is put into bodies in a cluster, so that engines keep callers' prompts apart: the Lua that we render, in a real Envoy."""
+"""What is put into bodies in a cluster, as the desk decided: the Lua that we render, in a real Envoy."""
 
 from __future__ import annotations
 
-import hashlib
 import http.server
 import json
 import subprocess
@@ -24,6 +23,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "cluster-outside-models.yaml"
 PATIENCE = 30.0
 LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+TO_METADATA = "type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config"
 MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -34,7 +34,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
-        self.send_header("asked-for", self.headers["x-samdrift-model"] or "")
+        self.send_header("decided", self.headers["x-samdrift-decided"] or "")
         self.end_headers()
         self.wfile.write(body)
 
@@ -43,10 +43,11 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 
 def scripts():
-    spec = read_document(EXAMPLE).model_copy(update={"aliases": {"usual": "chat", "clever": "gpt"}})
-    found = manifests_of(spec, "0.1.0", read_body(frozenset({"cache_prompt"})))
-    (policy,) = (one.body for one in found if one.body["kind"] == "EnvoyExtensionPolicy")
-    return [lua["inline"] for lua in policy["spec"]["lua"]]
+    """What Envoy Gateway puts before the desk is asked, and after."""
+    found = manifests_of(read_document(EXAMPLE), "0.1.0", read_body(frozenset({"cache_prompt"})))
+    (reading,) = (one.body["spec"] for one in found if one.body["kind"] == "EnvoyExtensionPolicy")
+    (patches,) = (one.body["spec"]["jsonPatches"] for one in found if one.body["kind"] == "EnvoyPatchPolicy")
+    return [lua["inline"] for lua in reading["lua"]], patches[0]["operation"]["value"]
 
 
 @contextmanager
@@ -55,17 +56,26 @@ def standing_in(folder):
     engine = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     threading.Thread(target=engine.serve_forever, daemon=True).start()
     port = free_port()
+    before, after = scripts()
     luas = [
         {"name": f"lua/{n}", "typed_config": {"@type": LUA, "default_source_code": {"inline_string": text}}}
-        for n, text in enumerate(scripts())
+        for n, text in enumerate(before)
     ]
-    route = {"match": {"prefix": "/"}, "route": {"cluster": "engine"}}
+    # In place of a desk, headers say what it would answer.
+    answers = [
+        {
+            "header": f"desk-{name}",
+            "on_header_present": {"metadata_namespace": "envoy.filters.http.ext_authz", "key": f"x-samdrift-{name}"},
+        }
+        for name in ("account", "fields")
+    ]
+    desk = {"name": "desk", "typed_config": {"@type": TO_METADATA, "request_rules": answers}}
+    route = {"name": "models", "match": {"prefix": "/v1/"}, "route": {"cluster": "engine"}}
     manager = {
         "@type": MANAGER,
         "stat_prefix": "x",
-        "forward_client_cert_details": "ALWAYS_FORWARD_ONLY",  # there are no certificates here: tests say what Envoy would
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-        "http_filters": [*luas, {"name": "router", "typed_config": {"@type": ROUTER}}],
+        "http_filters": [*luas, desk, after, {"name": "router", "typed_config": {"@type": ROUTER}}],
     }
     at = {"socket_address": {"address": "127.0.0.1", "port_value": engine.server_address[1]}}
     here = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
@@ -102,50 +112,36 @@ def engine(tmp_path_factory):
     """Sends a body for a model with these headers; what came to the engine."""
     with standing_in(tmp_path_factory.mktemp("envoy")) as client:
 
-        def send(body='{"model":"chat"}', **shown):
+        def send(body='{"model":"chat"}', path="/v1/chat/completions", **shown):
             headers = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in shown.items()}}
-            return client.post("/v1/chat/completions", content=body, headers=headers)
+            return client.post(path, content=body, headers=headers)
 
         yield send
 
 
-def salt_of(authorization="", certificate=""):
-    return hashlib.sha256(f"samdrift prompts\0{authorization}\0{certificate}".encode()).hexdigest()[:32]
+SALT = '"cache_salt":"5a17"'
 
 
-@pytest.mark.parametrize("size", [1, 8, 37, 38, 39, 40, 46, 47, 48, 55, 56, 64, 100, 1000, 40_000])
-def test_a_salt_is_the_hash_of_the_whole_credential_however_long(engine, size):
-    shown = "k" * size
-    assert engine(authorization=shown).json() == {"cache_salt": salt_of(shown), "cache_prompt": False, "model": "chat"}
+def decided(model, fields=SALT):
+    """What the desk says of a request that it lets in for this model."""
+    return {"desk_account": f"a;p;k;{model};{model}@0;/v1/chat/completions;interactive;0.0;9", "desk_fields": fields}
 
 
-def test_who_shows_something_else_has_another_salt(engine):
-    shown = [
-        {"authorization": "Bearer sd-a"},
-        {"authorization": "Bearer sd-b"},
-        {"authorization": "Bearer sd-a", "x_forwarded_client_cert": "Hash=1"},
-        {"authorization": "Bearer sd-a", "x_forwarded_client_cert": "Hash=2"},
-        {"x_forwarded_client_cert": "Hash=1"},
-    ]
-    salts = [engine(**one).json()["cache_salt"] for one in shown]
-    assert len(set(salts)) == len(shown)
-    assert [engine(**one).json()["cache_salt"] for one in shown] == salts
-    assert salts[-1] == salt_of("", "Hash=1")
-
-
+@pytest.mark.parametrize("fields", [SALT, '"cache_prompt":false', f'{SALT},"x":[1,{{"y":2}}]'])
 @pytest.mark.parametrize("body", ['{"model":"chat"}', ' { "model" : "chat","x":"{" } ', '{"model":"chat","é":["ø",{"a":1}]}\n'])
-def test_the_rest_of_a_body_stays_as_it_was_byte_for_byte(engine, body):
-    sent = engine(body, authorization="Bearer sd-a").text
-    fields = f'"cache_salt":"{salt_of("Bearer sd-a")}","cache_prompt":false,'
-    assert sent == "{" + fields + body.partition("{")[2]
+def test_what_the_desk_wants_stands_in_front_and_the_rest_of_a_body_stays_as_it_was_byte_for_byte(engine, body, fields):
+    answer = engine(body, **decided("chat", fields))
+    assert answer.text == "{" + fields + "," + body.partition("{")[2]
+    assert answer.headers["decided"] == "chat"
 
 
-def test_models_of_others_are_sent_nothing_of_ours(engine):
-    for outside in ("gpt", "claude"):
-        body = f'{{"model":"{outside}"}}'
-        assert engine(body, authorization="Bearer sd-a").text == body
+@pytest.mark.parametrize("body", ['{"model":"chat"}', ' {"x": "y", "model": "chat"}\n'])
+def test_where_the_desk_wants_nothing_nothing_is_changed(engine, body):
+    answer = engine(body, **decided("chat", ""))
+    assert (answer.text, answer.headers["decided"]) == (body, "chat")
 
 
+@pytest.mark.parametrize("model", ["other", "a-very-much-longer-name-than-it-had", "x", "base.v2"])
 @pytest.mark.parametrize(
     "body",
     [
@@ -154,20 +150,29 @@ def test_models_of_others_are_sent_nothing_of_ours(engine):
         '{"usual":"usual","messages":[{"content":"}]\\"{\\""}],"model":"usual"}\n',
     ],
 )
-def test_an_alias_becomes_what_it_stands_for_and_nothing_else_changes(engine, body):
-    answer = engine(body, authorization="Bearer sd-a")
+def test_another_name_becomes_what_it_stands_for_and_nothing_else_changes(engine, body, model):
+    answer = engine(body, **decided(model))
     sent = answer.json()
-    assert (sent.pop("cache_salt"), sent.pop("cache_prompt")) == (salt_of("Bearer sd-a"), False)
-    assert sent == json.loads(body) | {"model": "chat"}
-    assert answer.headers["asked-for"] == "chat"  # by the desk, too
-    assert engine('{"model":"clever"}', authorization="Bearer sd-a").text == '{"model":"gpt"}'
+    assert sent.pop("cache_salt") == "5a17"
+    assert sent == json.loads(body) | {"model": model}
+    assert answer.headers["decided"] == model
 
 
-@pytest.mark.parametrize("body", ['{"model":"chat","cache_salt":"x"}', '{"model":"chat","model":"chat"}', "[1]", "{}"])
-def test_what_the_desk_will_refuse_is_left_as_it_is(engine, body):
-    assert engine(body, authorization="Bearer sd-a").text == body
+def test_of_an_adapter_over_a_model_the_adapter_is_asked_for(engine):
+    answer = engine('{"model":"usual"}', **decided("letters@chat"))
+    assert (answer.json()["model"], answer.headers["decided"]) == ("letters", "letters")
+
+
+@pytest.mark.parametrize("body", ['{"model":"chat","cache_salt":"x"}', '{"model":"chat"}', "[1]", "{}"])
+def test_without_a_decision_no_route_to_an_engine_fits(engine, body):
+    answer = engine(body)
+    assert (answer.text, answer.headers["decided"]) == (body, "")
 
 
 def test_where_a_body_has_been_read_before_it_goes_no_further(engine):
-    refused = engine(authorization="Bearer sd-a", x_ai_eg_model="chat")
+    refused = engine(x_ai_eg_model="chat", **decided("chat"))
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "control_unavailable")
+
+
+def test_what_no_route_is_for_is_turned_away_before_any_endpoint_picker_is_asked(engine):
+    assert engine(path="/elsewhere", **decided("chat")).status_code == 421
