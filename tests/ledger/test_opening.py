@@ -13,7 +13,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from samdrift.ledger import schema
+from samdrift.ledger import opening, schema
 from samdrift.ledger.ledger import Ledger
 from samdrift.ledger.opening import MIGRATIONS, open_engine, parse_url
 from samdrift.ledger.troubles import LedgerUnavailable
@@ -69,6 +69,31 @@ def test_many_processes_may_open_an_empty_database_at_once(url):
     for thread in threads:
         thread.join(60)
     assert found == [0, 0, 0, 0]
+
+
+def test_who_is_refused_while_another_makes_the_file_tries_again(tmp_path, monkeypatch):
+    path = tmp_path / "ledger.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    refused: list[float] = []
+
+    def pause(seconds: float) -> None:
+        refused.append(seconds)
+        other.execute("COMMIT")
+
+    monkeypatch.setattr(opening.time, "sleep", pause)
+    Ledger.open(f"sqlite:///{path}").close()
+    other.close()
+    assert len(refused) == 1
+
+
+def test_who_is_refused_for_longer_than_their_patience_is_told_so(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerUnavailable, match="locked"):
+        Ledger.open(f"sqlite:///{path}", patience=0.1)
+    other.close()
 
 
 def test_what_is_written_is_there_after_reopening(open_ledger, used):

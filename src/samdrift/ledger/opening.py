@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from samdrift.ledger.troubles import LedgerUnavailable, speaking
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x5A_4D_44_52_49_46_54  # "ZMDRIFT": the advisory lock of Samdrift's migrations on PostgreSQL
+_AGAIN = 0.01  # seconds
 _WRITE = "write sqlite:///PATH or postgresql://HOST/DATABASE"
 _DIALECTS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite"}
 
@@ -79,7 +81,7 @@ def _sqlite(url: URL, patience: float) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # the driver must not begin transactions of its own
-        connection.execute("PRAGMA journal_mode=WAL").close()
+        _write_ahead(connection, patience)
         connection.execute("PRAGMA synchronous=FULL").close()
         connection.execute("PRAGMA secure_delete=ON").close()  # what is forgotten is overwritten (`ledger.retention`)
 
@@ -89,6 +91,21 @@ def _sqlite(url: URL, patience: float) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
+    """Change to WAL mode. SQLite refuses that at once, whatever its timeout is, while another connection makes the same new
+    database. Raises sqlite3.OperationalError after so many seconds."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(_AGAIN)
+        else:
+            return
 
 
 def _postgresql(url: URL, patience: float) -> Engine:
