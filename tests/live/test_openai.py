@@ -63,7 +63,10 @@ def test_a_stream_comes_in_pieces_and_is_counted(community: Community, client: o
     assert all(chunk.usage is None for chunk in chunks)
     assert sum(1 for chunk in chunks if chunk.choices[0].delta.content) >= 2
     row = community.usage(raw.headers["x-samdrift-ticket"])
-    assert (row.outcome, row.output_tokens) == (Outcome.COMPLETED, 6)
+    # OpenAI's client closes the connection at `[DONE]`. Whether Envoy sees that first, or the end of the stream, is chance, and
+    # llama.cpp says no last word to a client that did not ask for its usage (see docs/critiques.md).
+    assert row.outcome in {Outcome.COMPLETED, Outcome.LEFT}
+    assert row.output_tokens == 6
     assert row.input_tokens > 0
 
 

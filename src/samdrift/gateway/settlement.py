@@ -79,7 +79,8 @@ def tokens_of(counts: Mapping[str, float]) -> Tokens | None:
 
 def is_whole(counts: Mapping[str, float]) -> bool:
     """Whether the engine's last word was among what went through Envoy. llama.cpp counts in its `timings` as it goes, and says
-    `usage` when it is done; vLLM says how much it knew of the prompt only then. A bare `usage` may be one of many in a stream."""
+    `usage` when it is done, if the client asked for it; vLLM says how much it knew of the prompt only then. A bare `usage`
+    may be one of many in a stream."""
     return "prompt_tokens" in counts and ("predicted_n" in counts or "cached_tokens" in counts)
 
 
